@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from slotcast_schemas.messages.release import Probe
-from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe, runner, waits
+from slotcast_schemas.probe import ProbeRequest, SlotModel, run_probe, runner, timing, waits
 from slotcast_schemas.probe.waits import ProcessorUse, Stopwatch, processor_use
 from tests.support import models
 from tests.support.timed_alone import SLEEP_S, WORK_S, timed, timed_alone, work
@@ -78,6 +78,39 @@ def test_of_processes_that_work_in_turns_each_ones_waits_count(
     monkeypatch.setattr(waits, "_below", lambda _: ["command"])
     monkeypatch.setattr(waits, "_tasks", lambda pid: sorted((tmp_path / str(pid)).iterdir()))
     assert processor_use("child") == ProcessorUse(ran_s=13.0, waited_s=7.0)
+
+
+def test_what_a_command_waited_still_counts_once_another_runs_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started anew for one thread; without its waits, the time of a probe would be over."""
+    running = ["first"]
+    for command, waited_s in (("first", 40), ("second", 7)):
+        (tmp_path / command / "1").mkdir(parents=True)
+        line = f"{10**9} {waited_s * 10**9} 1\n"
+        (tmp_path / command / "1" / "schedstat").write_text(line)
+    monkeypatch.setattr(waits, "_below", lambda _: running)
+    monkeypatch.setattr(waits, "_tasks", lambda pid: sorted(tmp_path.glob(f"{pid}/*")))
+    ended = waits.EndedUse("child")
+    assert ended.look() == ProcessorUse()
+    running[:] = ["second"]
+    assert ended.look() == ProcessorUse(ran_s=1.0, waited_s=40.0)
+    running.clear()
+    assert ended.look() == ended.look() == ProcessorUse(ran_s=2.0, waited_s=47.0)
+
+
+def test_a_probe_is_not_over_for_the_waits_of_a_command_that_ended_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both who count the time, the child and its parent, know of them."""
+    known = ProcessorUse(ran_s=1.0, waited_s=40.0)
+    monkeypatch.setattr(waits.EndedUse, "look", lambda _: known)
+    watch = runner._Watch(ProbeRequest(candidate=SlotModel("/b", "m")), threading.Event(), None)
+    assert watch._reason_if_late(45.0, 30.0, "late") is None
+    assert watch._reason_if_late(75.0, 30.0, "late") == "late"
+    budget = timing.Budget(30.0)
+    monkeypatch.setattr(budget, "_began_s", budget._began_s - 45.0)
+    assert budget.spent_s() < 30.0
 
 
 def test_where_the_kernel_does_not_say_nothing_is_believed() -> None:

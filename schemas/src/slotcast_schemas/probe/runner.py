@@ -28,7 +28,13 @@ from slotcast_schemas.environment import ONE_THREAD, child_environment
 from slotcast_schemas.model_formats import is_run_by_command
 from slotcast_schemas.probe.judge import DEVICE_BUSY, TOO_SLOW, Death, ProbeResult, judge
 from slotcast_schemas.probe.spec import NOTES_MAX_BYTES, Note, ProbeFindings, ProbeRequest
-from slotcast_schemas.probe.waits import ProcessorUse, descendants, patience_s, processor_use
+from slotcast_schemas.probe.waits import (
+    EndedUse,
+    ProcessorUse,
+    descendants,
+    patience_s,
+    processor_use,
+)
 from slotcast_schemas.reasons import Reason
 
 OUTPUT_KEPT_BYTES: Final = 8 * 1024
@@ -118,6 +124,7 @@ class _Watch:
         self._printed = bytearray()
         self._broken = ""
         self._pid = 0
+        self._ended = EndedUse(self._pid)
         self._began_s: float | None = None
         self._at_begin = ProcessorUse()
         self._ended_by: str | None = None
@@ -170,6 +177,7 @@ class _Watch:
         """Read until the child has closed both pipes, or must be killed."""
         assert child.stdout is not None  # noqa: S101 (given PIPE above)
         self._pid, started_s = child.pid, time.monotonic()
+        self._ended = EndedUse(child.pid)
         with selectors.DefaultSelector() as selector, child.stdout:
             selector.register(notes_fd, selectors.EVENT_READ, self._hear)
             selector.register(child.stdout, selectors.EVENT_READ, self._keep)
@@ -177,6 +185,7 @@ class _Watch:
                 ready = selector.select(_TICK_S)
                 peak_bytes = process_memory.status_bytes("VmHWM", child.pid)
                 self._peak_bytes = max(self._peak_bytes, peak_bytes)
+                self._ended.look()
                 for key, _ in ready:
                     data = os.read(key.fd, 64 * 1024)
                     if data:
@@ -184,6 +193,7 @@ class _Watch:
                         if self._began_s is None and self._said_bytes:
                             self._began_s = time.monotonic() - started_s
                             self._at_begin = processor_use(child.pid)
+                            self._ended = EndedUse(child.pid)
                     else:
                         selector.unregister(key.fileobj)
                 self._ended_by = self._reason_to_end(time.monotonic() - started_s)
@@ -221,8 +231,9 @@ class _Watch:
         use = processor_use(self._pid)
         if use.ran_s < self._at_begin.ran_s:
             return None  # it has just ended by itself, and what it used is gone with it
-        self._ran_s = use.ran_s - self._at_begin.ran_s
-        waited_s = use.waited_s - self._at_begin.waited_s
+        ended = self._ended.look()  # commands that were started anew, with all that they had
+        self._ran_s = use.ran_s + ended.ran_s - self._at_begin.ran_s
+        waited_s = use.waited_s + ended.waited_s - self._at_begin.waited_s
         if took_s - waited_s > limit_s or self._ran_s > limit_s:
             return late
         return DEVICE_BUSY if took_s > patience_s(limit_s) else None

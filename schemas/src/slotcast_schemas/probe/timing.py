@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe.spec import TIMES_MAX, ProbeTiming
 from slotcast_schemas.probe.speed import FEW_ROUNDS, ROUNDS_MAX, ROUNDS_MIN, TAIL, Seen, quantile_s
-from slotcast_schemas.probe.waits import RunTime, Stopwatch, patience_s, processor_use
+from slotcast_schemas.probe.waits import (
+    EndedUse,
+    RunTime,
+    Stopwatch,
+    patience_s,
+    processor_use,
+)
 
 if TYPE_CHECKING:
     from slotcast_schemas.probe.runtime import Feed
@@ -65,11 +71,13 @@ class Budget:
         self._timeout_s = timeout_s
         self._patience_s = patience_s(timeout_s) * _END_SHARE
         self._began_s = time.monotonic()
+        self._ended = EndedUse()
         self._waited_s = processor_use().waited_s
 
     def spent_s(self) -> float:
         """Time so far, without waits."""
-        return max(0.0, self._elapsed_s() - (processor_use().waited_s - self._waited_s))
+        waited_s = processor_use().waited_s + self._ended.look().waited_s
+        return max(0.0, self._elapsed_s() - (waited_s - self._waited_s))
 
     def until_s(self) -> float:
         """Until when timing may go on that begins now, on the same clock as `spent_s`."""

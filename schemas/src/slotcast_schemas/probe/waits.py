@@ -113,18 +113,48 @@ class ProcessorUse(msgspec.Struct, frozen=True):
     waited_s: float = 0.0
 
 
+class EndedUse:
+    """What processes below one had of the processors that have ended since: the kernel forgets it.
+
+    Of each, it is known from the last look before its end, so who wants it must look often.
+
+    Args:
+        pid: of the process that started them.
+    """
+
+    def __init__(self, pid: int | str = "self") -> None:
+        self._pid = pid
+        self._last: dict[int, ProcessorUse] = {}
+        self._sum = ProcessorUse()
+
+    def look(self) -> ProcessorUse:
+        """Look, and give what those had that are gone by now."""
+        present = {pid: _use_of(pid) for pid in _below(self._pid)}
+        for pid, last in self._last.items():
+            if pid not in present:
+                self._sum = _sum_of([self._sum, last])
+        self._last = present
+        return self._sum
+
+
 def processor_use(pid: int | str = "self") -> ProcessorUse:
     """Read it; zero where the kernel does not say."""
-    ran_ns = waited_ns = 0
-    for process_id in (pid, *_below(pid)):
-        longest_ns = 0
-        for task in _tasks(process_id):
-            with contextlib.suppress(OSError):
-                fields = (task / "schedstat").read_bytes().split()
-                ran_ns += int(fields[0])
-                longest_ns = max(longest_ns, int(fields[1]))
-        waited_ns += longest_ns
-    return ProcessorUse(ran_ns / 1e9, waited_ns / 1e9)
+    return _sum_of([_use_of(each) for each in (pid, *_below(pid))])
+
+
+def _sum_of(uses: Iterable[ProcessorUse]) -> ProcessorUse:
+    found = list(uses)
+    return ProcessorUse(sum(use.ran_s for use in found), sum(use.waited_s for use in found))
+
+
+def _use_of(pid: int | str) -> ProcessorUse:
+    ran_ns = longest_ns = 0
+    for task in _tasks(pid):
+        with contextlib.suppress(OSError):
+            fields = (task / "schedstat").read_bytes().split()
+            ran_ns += int(fields[0])
+            longest_ns = max(longest_ns, int(fields[1]))
+    return ProcessorUse(ran_ns / 1e9, longest_ns / 1e9)
 
 
 def descendants(pid: int) -> tuple[int, ...]:
