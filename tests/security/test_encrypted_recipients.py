@@ -17,6 +17,7 @@ from slotcast_publisher.inspection import inspect_notice, lines_of
 from slotcast_publisher.notice import OfferWanted
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
 from slotcast_publisher.release.payloads import PayloadCandidate, cut
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.store import PayloadRecord
 from slotcast_publisher.trust.recipients import Recipient, Recipients
 from slotcast_schemas.content_key import (
@@ -147,6 +148,22 @@ def test_what_a_model_always_does_is_done_unless_told_otherwise(publisher: Publi
     assert again.encryption not in {None, first.encryption}
     publisher.repo.change_recipients("clf", lambda now: msgspec.structs.replace(now, always=False))
     assert publisher.release("clf", "1", files).encryption == first.encryption
+
+
+@pytest.mark.parametrize(
+    ("chosen", "warned"), [(None, True), (True, False), (False, False)], ids=str
+)
+def test_a_model_with_recipients_is_not_released_in_the_clear_without_a_word(
+    publisher: Publisher, chosen: bool | None, warned: bool
+) -> None:
+    path = publisher.path / "model.onnx"
+    path.write_bytes(model_bytes(1))
+    request = ReleaseRequest(
+        model="clf", version="1", files=(path,), is_probed=False, encrypt=chosen
+    )
+    done = publisher.repo.build_release(request)
+    assert any("this release is not encrypted" in said for said in done.warnings) is warned
+    assert not any("encrypted" in said for said in publisher.repo.build_release(request).warnings)
 
 
 @pytest.fixture

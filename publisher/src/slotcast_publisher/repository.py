@@ -28,6 +28,7 @@ from slotcast_publisher.release.for_recipients import (
     recipients_left,
     recipients_of,
     sign_recipients,
+    warn_of_the_clear,
     without_replaced,
     wrap_again,
 )
@@ -207,6 +208,7 @@ class Repository(SignedOffers):
         with self.locked():
             roles = self.roles.of(request.model)
             request, recipients = choose_encryption(self.store, roles, request)
+            in_the_clear = warn_of_the_clear(request, recipients)
             recipients, replaced = without_replaced(self.store, recipients)
             word = roles.floor_word(request.model)
             built = build_release(
@@ -242,7 +244,7 @@ class Repository(SignedOffers):
             release=release,
             payloads=tuple(records),
             is_new=built.is_new or is_signed,
-            warnings=(*built.warnings, *replaced),
+            warnings=(*built.warnings, *replaced, *(in_the_clear if built.is_new else ())),
             rebasing=built.rebasing,
         )
 

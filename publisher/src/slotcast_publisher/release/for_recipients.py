@@ -136,6 +136,23 @@ def choose_encryption(
     return msgspec.structs.replace(request, encrypt=chosen), recipients
 
 
+def warn_of_the_clear(request: ReleaseRequest, recipients: Recipients) -> list[str]:
+    """Say that a model with recipients is released in the clear, where nobody asked for that.
+
+    Args:
+        request: as `choose_encryption` gave it.
+        recipients: likewise; there are none where it was asked for.
+    """
+    if request.encrypt or not recipients.devices:
+        return []
+    said = (
+        f"{request.model} has recipients, and this release is not encrypted: whoever reads the"
+        " broker has it; release a new version with --encrypt instead, or say --no-encrypt if this"
+        " is meant"
+    )
+    return [said]
+
+
 def _is_encrypted(store: Store, model: str, version: str) -> bool:
     return store.folder(model, version).load().encryption is not None
 
