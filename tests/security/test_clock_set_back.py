@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from slotcast_device.commands import read_status
 from slotcast_device.core import events as ev
 from slotcast_device.notice_times import NoticeTimes
 from slotcast_device.storage.os_disk import OsDisk
@@ -53,6 +54,19 @@ def test_what_one_model_heard_of_the_time_makes_the_others_expired_notices_so(
     assert status.active.version == "1"
     note_signed(device, "det", now_s)
     assert device.run_once().state is State.COMMITTED
+
+
+def test_status_calls_a_notice_stale_that_is_past_its_end_by_what_another_model_heard(
+    device: Device,
+) -> None:
+    """The agent says so, and does not run just now."""
+    assert {model.notice for model in read_status(device.config).models} == {"valid"}
+    path = device.folder("det") / "state.json"
+    later_s = json.loads(path.read_text())["notice_expires"] + DAY_S
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"notice_expires": later_s + DAY_S}))
+    note_signed(device, "det", later_s)
+    said = {model.model: model.notice for model in read_status(device.config).models}
+    assert said == {"clf": "stale", "det": "valid"}
 
 
 def test_a_time_that_was_said_in_error_binds_the_others_until_a_newer_notice_and_no_longer(

@@ -207,7 +207,8 @@ def read_status(config: DeviceConfig, *, with_inventory: bool = False) -> Status
     for model in config.values.models:
         state = records.load(disk, records.path_in(config.model_dir(model)), model)
         states.append(state or ModelState(model=model))
-    models = [model_status(s, is_stale=notice_word(s, wall_s) == "stale") for s in states]
+    known_s = max(wall_s, *(state.signed_time for state in states))  # a clock may be behind
+    models = [model_status(s, is_stale=notice_word(s, known_s) == "stale") for s in states]
     clock = clock_word(wall_s, states, config.root_expires_s)
     view = read_view(config.state_dir)
     link = None if view is None else view.link
