@@ -38,8 +38,11 @@ class Op:
     offset: int | None = None
 
 
-def traced(command: Sequence[str], log: Path, timeout_s: float = 120.0) -> int:
-    """Run a Python command under strace; its trace goes to `log.*`. Gives the exit code."""
+def traced(command: Sequence[str], log: Path, timeout_s: float = 660.0) -> int:
+    """Run a Python command under strace; its trace goes to `log.*`. Gives the exit code.
+
+    It is waited for longer than the device's own `--timeout`, by which that says what it lacks.
+    """
     strace = shutil.which("strace")
     if strace is None:
         raise FileNotFoundError("strace")

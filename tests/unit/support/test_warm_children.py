@@ -40,7 +40,8 @@ def test_a_bad_model_is_refused_for_its_own_reason(
     tmp_path: Path, model: bytes, reason: str, detail: str
 ) -> None:
     pids: list[int] = []
-    result = run_probe(request(tmp_path, model, probe=SHORT), on_start=pids.append)
+    probe = SHORT if reason == "probe_timeout" else Probe(runs=5)
+    result = run_probe(request(tmp_path, model, probe=probe), on_start=pids.append)
     assert (result.reason, result.blames_model) == (reason, True), result.detail
     assert detail in result.detail
     assert not any(psutil.pid_exists(pid) for pid in pids)
