@@ -179,7 +179,7 @@ class SlotInspection:
         """
         used: dict[SlotName, frozenset[bytes]] = {}
         for slot, record in known.items():
-            with contextlib.suppress(StorageFailed):  # who hashes the slots says so
+            with contextlib.suppress(StateUnwritable):  # who hashes the slots says so
                 if self._store.is_whole(slot, record):
                     used[slot] = self._store.key_ids(slot, record)
         if not self._keyring.encrypts and not any(used.values()):
@@ -211,33 +211,24 @@ class SlotInspection:
         found: dict[SlotName, SlotRecord] = {}
         for slot in SLOT_NAMES:
             record = kept.get(slot)
-            with contextlib.suppress(StorageFailed):  # who hashes the slots says so
+            with contextlib.suppress(StateUnwritable):  # who hashes the slots says so
                 record = self._store.found(slot) or record
             if record is not None:
                 found[slot] = record
         return found
 
     def _hash_slots(self, state: ModelState | None) -> _SlotFindings:
-        """Hash the slots.
-
-        Where storage fails, nothing is given up for that; but a slot that cannot be read does not
-        keep the other one in service where that is not what was signed.
+        """Hash the slots; one that the agent's rights do not let it read does not count.
 
         Raises:
-            StorageFailed: a slot cannot be read, and what serves may be sound.
+            StorageFailed: storage fails: nothing is given up for that, it may be read in a moment.
         """
         look = _SlotFindings()
-        failed: dict[SlotName, StorageFailed] = {}
         for slot in SLOT_NAMES:
             try:
                 self._look_at(slot, state, look)
             except StateUnwritable as exc:  # all that is ours may be read by us
                 _LOG.warning("%s: slot %s does not count: %s", self._model, slot, exc)
-            except StorageFailed as exc:
-                failed[slot] = exc
-        current = self._store.current()
-        if failed and (current is None or current in failed or current in look.sound):
-            raise next(iter(failed.values()))
         return look
 
     def _look_at(self, slot: SlotName, state: ModelState | None, look: _SlotFindings) -> None:
