@@ -70,10 +70,13 @@ class Watch:
 
     def must_be_mended(self, disk: RamDisk, folder: Path) -> None:
         """`current` opens a whole release whenever a slot holds one that may serve."""
-        able = [slot for slot in ("slots/a", "slots/b") if self._may_serve(disk, folder, slot)]
+        able = self._able(disk, folder)
         target = self._current(disk, folder)
         if able and not self._is_whole(disk, folder, target):
             raise Broken(f"{folder.name}: {able} may serve, and `current` opens {target}")
+
+    def _able(self, disk: RamDisk, folder: Path) -> list[str]:
+        return [slot for slot in ("slots/a", "slots/b") if self._may_serve(disk, folder, slot)]
 
     def _may_serve(self, disk: RamDisk, folder: Path, target: str) -> bool:
         """Whether a slot holds a whole release that is good and no newer than a committed one.
@@ -154,6 +157,8 @@ class Watch:
             if model in self._mending:
                 if self._is_whole(disk, folder, target):
                     self._mending.discard(model)
+                    # What mends it may be on trial, with nothing to go back to if that ends badly.
+                    self._had_release[model] &= bool(self._able(disk, folder))
             elif target is not None:
                 self._release_at(disk, folder, target, durable=False)
             elif self._had_release[model]:
