@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slotcast_device.core.events import Now
+from slotcast_device.core.recovery import Findings
 from slotcast_device.exit_codes import OK
+from slotcast_device.reporting.agent_reports import AgentReports
+from slotcast_device.storage.inspection import SlotInspection
 from slotcast_schemas.states import State
 from tests.support import models
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.unchecked import STAND_IN, release_unchecked
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(400)]
 
@@ -72,6 +78,35 @@ def test_a_story_is_told_by_log_and_status(broker: Broker, tmp_path: Path) -> No
     assert switched[1]["from_version"] == "1"
     assert switched[1]["transfer"]["received_bytes"] > 0
     assert "not running, last heard of" in status_text(device)
+
+
+def test_no_status_says_that_nothing_runs_while_a_start_still_hashes_the_slots(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = Publisher.make(tmp_path / "repo", broker.url, prefix=new_prefix())
+    release_unchecked(publisher, "1", STAND_IN)
+    publisher.publish("clf", "1")
+    device = publisher.provision("cam-1", tmp_path / "cam-1", broker.url)
+    assert device.run_once().active is not None
+
+    could_send = threading.Event()
+    inspect, send = SlotInspection.inspect, AgentReports.send
+
+    def inspect_late(files: SlotInspection) -> Findings:
+        assert could_send.wait(PATIENCE_S)
+        return inspect(files)
+
+    def send_counted(reports: AgentReports, now: Now) -> None:
+        send(reports, now)
+        if agent.shell.connection.is_up:
+            could_send.set()
+
+    monkeypatch.setattr(SlotInspection, "inspect", inspect_late)
+    monkeypatch.setattr(AgentReports, "send", send_counted)
+    with Observer(broker.url, publisher.topics, "cam-1") as observer, device.running() as agent:
+        before = len(observer.statuses)
+        wait_until(lambda: could_send.is_set() and len(observer.statuses) > before, "a status")
+    assert all(model.active is not None for model in observer.of("clf")[before:])
 
 
 EVENTS = {"active", "switched", "committed", "rolled_back"}

@@ -175,6 +175,14 @@ class ModelCore:
         return self._is_ready
 
     @property
+    def has_looked(self) -> bool:
+        """Whether this process has read the durable state, or knows why it cannot.
+
+        Until then `status` would say that nothing runs here.
+        """
+        return not self._is_start or self._record.phase is State.FAILED
+
+    @property
     def is_at_rest(self) -> bool:
         """Whether no job runs."""
         return self._agenda.job is None

@@ -71,11 +71,14 @@ class AgentReports:
     # --- to the broker ------------------------------------------------------------------------
 
     def send(self, now: Now) -> None:
-        """Send status and metrics, while somebody takes them."""
+        """Send status and metrics, while somebody takes them; no status before the first look.
+
+        A start hashes the slots; the connection may be there long before that is done.
+        """
         link = self._connection.link
         if link is None or not self._connection.is_up:
             return
-        if self.is_due:
+        if self.is_due and all(core.has_looked for core in self._cores):
             topic, data = self._status.status(
                 [core.status() for core in self._cores],
                 self._with_traffic(self._connection.state.status),
