@@ -89,23 +89,29 @@ def test_no_status_says_that_nothing_runs_while_a_start_still_hashes_the_slots(
     device = publisher.provision("cam-1", tmp_path / "cam-1", broker.url)
     assert device.run_once().active is not None
 
-    could_send = threading.Event()
+    may_look = threading.Event()
+    turns: list[Now] = []
     inspect, send = SlotInspection.inspect, AgentReports.send
 
     def inspect_late(files: SlotInspection) -> Findings:
-        assert could_send.wait(PATIENCE_S)
+        assert may_look.wait(PATIENCE_S)
         return inspect(files)
 
     def send_counted(reports: AgentReports, now: Now) -> None:
         send(reports, now)
-        if agent.shell.connection.is_up:
-            could_send.set()
+        turns.append(now)
 
-    monkeypatch.setattr(SlotInspection, "inspect", inspect_late)
-    monkeypatch.setattr(AgentReports, "send", send_counted)
-    with Observer(broker.url, publisher.topics, "cam-1") as observer, device.running() as agent:
+    with Observer(broker.url, publisher.topics, "cam-1") as observer:
+        wait_until(lambda: bool(observer.statuses), "what it said last, which the broker keeps")
         before = len(observer.statuses)
-        wait_until(lambda: could_send.is_set() and len(observer.statuses) > before, "a status")
+        monkeypatch.setattr(SlotInspection, "inspect", inspect_late)
+        monkeypatch.setattr(AgentReports, "send", send_counted)
+        with device.running():
+            observer.wait_for_presence(online=True)
+            connected = len(turns)
+            wait_until(lambda: len(turns) >= connected + 2, "two turns in which it could speak")
+            may_look.set()
+            wait_until(lambda: len(observer.statuses) > before, "a status")
     assert all(model.active is not None for model in observer.of("clf")[before:])
 
 

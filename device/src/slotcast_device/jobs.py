@@ -141,9 +141,8 @@ class ModelJobs:
             case act.DropSpool():
                 self._drop_spool()
             case act.Save(state):
-                self._disk.make_own_dir(
-                    self.store.folder
-                )  # the record's, and the slots' for a build
+                # The folder of the record, and that of the slots for a build.
+                self._disk.make_own_dir(self.store.folder)
                 records.save(self._disk, self._record, state)
             case act.Activate() | act.PutBack():
                 self._change_slots(action)
