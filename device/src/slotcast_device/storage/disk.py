@@ -159,6 +159,10 @@ class Disk(ABC):
             self.sync_dir(folder.parent)
             self._unsynced.discard(folder)
 
+    def is_no_dir(self, path: Path) -> bool:
+        """Whether something has the name that is neither a folder nor a link to one."""
+        return not self.is_dir(path) and path.name in self.names(path.parent)
+
     def make_own_dir(self, path: Path) -> None:
         """Make a folder that is ours alone, in place of a link or file that somebody put there.
 
@@ -167,14 +171,13 @@ class Disk(ABC):
         """
         if self.read_link(path) is not None:
             self.remove_link(path)
-        elif not self.is_dir(path) and path.name in self.names(path.parent):
+        elif self.is_no_dir(path):
             self.unlink(path)
         self.make_dir(path)
 
     def make_dir_beside(self, path: Path) -> None:
         """Make a folder; a file in its place goes on as `NAME.aside`, and a link stays."""
-        is_there = path.name in self.names(path.parent)
-        if is_there and not self.is_dir(path) and self.read_link(path) is None:
+        if self.is_no_dir(path) and self.read_link(path) is None:
             self.rename(path, path.with_name(f"{path.name}.aside"))
         self.make_dir(path)
 

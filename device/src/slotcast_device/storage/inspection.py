@@ -154,7 +154,7 @@ class SlotInspection:
             StorageFailed: a link to no folder is in its place, which may be the owner's.
         """
         for folder in (self._folder.parent, self._folder):
-            if not self._disk.is_dir(folder) and folder.name in self._disk.names(folder.parent):
+            if self._disk.is_no_dir(folder):
                 raise StorageFailed(
                     f"{folder}: expected a folder, or a link to one; remove what is there, or mount"
                     " what the link leads to"
