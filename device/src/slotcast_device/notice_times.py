@@ -6,6 +6,7 @@ a device that knows better from its other models.
 
 from __future__ import annotations
 
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from slotcast_device.core.signed_time import JUMP_S
@@ -57,7 +58,11 @@ class NoticeTimes:
         has said better: what was refused for it may be good.
         """
         before_s = self._before_s
-        self._before_s = {model: self.elsewhere_s(model, now) for model in self._recorded_s}
+        own_s = {model: self._of_s(model, now) for model in self._recorded_s}
+        first_s, second_s = nlargest(2, [*own_s.values(), 0, 0])
+        self._before_s = {
+            model: second_s if model_s == first_s else first_s for model, model_s in own_s.items()
+        }
         return any(
             after_s < before_s.get(model, 0) - JUMP_S for model, after_s in self._before_s.items()
         )
