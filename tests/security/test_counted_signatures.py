@@ -26,36 +26,26 @@ from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.errors import Conflict, KeyUnavailable
-from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import RefusedRelease, UsageError
 from slotcast_schemas.messages import Notice
-from tests.support import models
+from tests.support.role_sets import make_repository, new_key
 
 NO_SECRET = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("counted")
-    (folder / "model.onnx").write_bytes(models.classifier())
-    repo = Repository.init(folder / "repo", root_keys=3, root_threshold=2)
-    repo.build_release(ReleaseRequest(model="clf", version="1.0", files=(folder / "model.onnx",)))
-    repo.offer("clf", "1.0")
-    return folder / "repo"
+    return make_repository(tmp_path_factory.mktemp("counted"))
 
 
 @pytest.fixture
 def repo(finished: Path, tmp_path: Path) -> Repository:
     shutil.copytree(finished, tmp_path / "repo")
     return Repository(tmp_path / "repo")
-
-
-def new_key(repo: Repository) -> Callable[[str], Key]:
-    return lambda name: repo.ring.generate(name, encrypted=False)
 
 
 def key_files(repo: Repository) -> list[Path]:

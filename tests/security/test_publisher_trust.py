@@ -33,18 +33,12 @@ from slotcast_schemas.errors import (
     UsageError,
 )
 from slotcast_schemas.messages import Notice
-from tests.support import models
-from tests.support.role_sets import new_key
+from tests.support.role_sets import make_repository, new_key
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trust")
-    (folder / "model.onnx").write_bytes(models.classifier())
-    repo = Repository.init(folder / "repo", root_keys=3, root_threshold=2)
-    repo.build_release(ReleaseRequest(model="clf", version="1.0", files=(folder / "model.onnx",)))
-    repo.offer("clf", "1.0")
-    return folder / "repo"
+    return make_repository(tmp_path_factory.mktemp("trust"))
 
 
 @pytest.fixture

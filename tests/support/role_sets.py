@@ -1,4 +1,4 @@
-"""Repositories as they were before each model had roles of its own, and what is signed in one."""
+"""Repositories with three root keys, or whose models share roles as before, and what they sign."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from pathlib import Path
 from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole
 
+from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas.trust import release_paths, release_role
+from tests.support.models import classifier
+
+
+def make_repository(folder: Path) -> Path:
+    """Make a repository whose root two of three keys sign, with a model that is offered."""
+    (folder / "model.onnx").write_bytes(classifier())
+    repo = Repository.init(folder / "repo", root_keys=3, root_threshold=2)
+    repo.build_release(ReleaseRequest(model="clf", version="1.0", files=(folder / "model.onnx",)))
+    repo.offer("clf", "1.0")
+    return repo.path
 
 
 def new_key(repo: Repository) -> Callable[[str], Key]:
