@@ -31,8 +31,8 @@ from slotcast_publisher.fleet.commands.workplace import (
     is_repository,
     words_of,
 )
-from slotcast_publisher.fleet.database.asked_state import read_state
-from slotcast_publisher.fleet.database.asked_time import TIME_FORM, read_time
+from slotcast_publisher.fleet.database.typed_state import read_state
+from slotcast_publisher.fleet.database.typed_time import TIME_FORM, read_time
 from slotcast_schemas.plural import several
 
 if TYPE_CHECKING:

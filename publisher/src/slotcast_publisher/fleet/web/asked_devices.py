@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 
 from litestar.params import QueryParameter
 
-from slotcast_publisher.fleet.database.asked_state import read_state
-from slotcast_publisher.fleet.database.asked_time import TIME_FORM, read_time
 from slotcast_publisher.fleet.database.listing import DevicesWanted
+from slotcast_publisher.fleet.database.typed_state import read_state
+from slotcast_publisher.fleet.database.typed_time import TIME_FORM, read_time
 from slotcast_schemas.errors import UsageError
 
 WORDS_MAX: Final = 8
