@@ -40,9 +40,6 @@ from slotcast_schemas.states import State
 
 CLOCK_OFF_S: Final = 120
 """From how many seconds on a device's clock counts as off: a message takes its time, too."""
-UNSEEN_S: Final = 7 * 86_400
-"""The seconds after which a device that is offline counts as not seen, wherever devices are counted
-or listed. What a rollout waits for has a time of its own, `unseen_s` of its plan."""
 HISTORY_MAX: Final = 100
 """The most entries of a device's history that are shown, the newest."""
 MODELS_MAX: Final = 1_000

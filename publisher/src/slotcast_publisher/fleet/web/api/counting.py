@@ -12,7 +12,8 @@ from slotcast_publisher.fleet.database import device_counts, fleet_counts, fleet
 from slotcast_publisher.fleet.database.database import Database
 from slotcast_publisher.fleet.database.device_json import iso
 from slotcast_publisher.fleet.database.device_pages import count_of
-from slotcast_publisher.fleet.database.listing import UNSEEN_S, DevicesWanted
+from slotcast_publisher.fleet.database.listing import DevicesWanted
+from slotcast_publisher.fleet.database.unseen_devices import unseen_since_s
 from slotcast_publisher.fleet.web.api.types import Counts, FleetCounts, StateCount, VersionCount
 from slotcast_publisher.fleet.web.shared import SharedAnswers
 
@@ -44,9 +45,8 @@ class Counting:
         return self.answers.get("fleet", self._fleet)
 
     def _fleet(self) -> FleetCounts:
-        unseen_since_s = int(self.now_s()) - UNSEEN_S
         with self.database.reading() as connection:
-            found = fleet_counts.presence(connection, unseen_since_s)
+            found = fleet_counts.presence(connection, unseen_since_s(self.now_s()))
             models = listing.models_of_devices(connection)
             alarms = alarm_store.standing(connection)
         return FleetCounts(

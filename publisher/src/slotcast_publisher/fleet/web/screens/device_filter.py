@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 
-from slotcast_publisher.fleet.database.listing import UNSEEN_S, DevicesWanted
+from slotcast_publisher.fleet.database.listing import DevicesWanted
+from slotcast_publisher.fleet.database.unseen_devices import unseen_since_s
 from slotcast_schemas.reasons import Reason
 from slotcast_schemas.states import State
 
@@ -213,7 +214,7 @@ def wanted_of(asked: DeviceFilter, now_s: float) -> DevicesWanted:
         now_s: seconds since 1970.
     """
     meant = read_filter(asked)
-    since_s = int(now_s) - UNSEEN_S
+    since_s = unseen_since_s(now_s)
     is_online = {"online": True, "offline": False, "not-seen": False}.get(asked.presence)
     return DevicesWanted(
         words=meant.words,

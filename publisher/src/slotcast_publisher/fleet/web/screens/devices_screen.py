@@ -15,7 +15,7 @@ from slotcast_publisher.fleet.access.roles import Permission
 from slotcast_publisher.fleet.database.device_pages import SORTS, Sort, count_of, device_page
 from slotcast_publisher.fleet.database.fleet_counts import presence, state_counts
 from slotcast_publisher.fleet.database.keyset import Value
-from slotcast_publisher.fleet.database.listing import UNSEEN_S
+from slotcast_publisher.fleet.database.unseen_devices import unseen_since_s
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs
 from slotcast_publisher.fleet.web.screens.asked_names import (
@@ -77,7 +77,7 @@ def make(look: Look) -> Rendered:
         page = device_page(connection, wanted, sort, limit=PAGE, behind=read_place(after))
         total = count_of(connection, wanted)
         states = state_counts(connection)
-        there = presence(connection, int(look.clock.now_s) - UNSEEN_S)
+        there = presence(connection, unseen_since_s(look.clock.now_s))
     rows = list(device_rows(page.devices, look.clock.now_s))
     meant = read_filter(asked)
     problems = [*meant.problems, *_sort_problem(look.arguments, sort)]

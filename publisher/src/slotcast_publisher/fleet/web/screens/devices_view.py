@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from slotcast_publisher.fleet.database.listing import UNSEEN_S, KnownDevice, KnownModel
+from slotcast_publisher.fleet.database.listing import KnownDevice, KnownModel
+from slotcast_publisher.fleet.database.unseen_devices import presence_word
 from slotcast_publisher.fleet.web.words import NONE, size_words, span_short
 
 TAGS_MAX: Final = 4
@@ -69,18 +70,6 @@ def device_rows(
             yield _row(device, model, now_s, is_first=number == 0, all_tags=all_tags)
 
 
-def presence_of(device: KnownDevice, now_s: float) -> str:
-    """Say whether a device is there.
-
-    Args:
-        device: any.
-        now_s: seconds since 1970.
-    """
-    if device.row["online"]:
-        return "online"
-    return "not seen" if now_s - device.row["seen_s"] >= UNSEEN_S else "offline"
-
-
 def notes_of(device: KnownDevice) -> Iterator[str]:
     """Say what of a device a person should look at."""
     if device.row["twins_seen_s"]:
@@ -119,7 +108,9 @@ def _row(
         device=device.id,
         href=f"/devices/{quote(device.id, safe='')}",
         is_first=is_first,
-        presence=presence_of(device, now_s),
+        presence=presence_word(
+            is_online=device.row["online"], seen_s=device.row["seen_s"], now_s=now_s
+        ),
         seen_s=int(row["seen_s"]),
         model="" if status is None else status.model,
         runs=runs,

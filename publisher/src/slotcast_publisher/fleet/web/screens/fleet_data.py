@@ -21,11 +21,11 @@ from slotcast_publisher.fleet.database.fleet_counts import (
     version_counts,
 )
 from slotcast_publisher.fleet.database.listing import (
-    UNSEEN_S,
     DevicesWanted,
     KnownDevice,
 )
 from slotcast_publisher.fleet.database.tables import device_models, release_hours
+from slotcast_publisher.fleet.database.unseen_devices import unseen_since_s
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.screens.calls_view import DAYS, STEP_S, Calls
 
@@ -68,7 +68,7 @@ def read_fleet(context: WebContext) -> FleetData:
     Raises:
         StorageFailed: the database cannot be read.
     """
-    since_s = int(context.now_s()) - UNSEEN_S
+    since_s = unseen_since_s(context.now_s())
     with context.database.reading() as connection:
         versions = version_counts(connection)
         models = list(dict.fromkeys(each.model for each in versions))[:PLOTS_MAX]
