@@ -12,13 +12,13 @@ import msgspec
 import pytest
 
 from slotcast_device.core import actions as act
+from slotcast_device.core.benched_releases import RETRIES_PER_DAY_MAX
 from slotcast_device.core.payload_bounds import (
     BROKEN_PER_DAY_MAX,
     PACKED_PART,
     PACKED_ROOM_BYTES,
 )
 from slotcast_device.core.plan import Facts
-from slotcast_device.core.sequence_floor import RETRIES_PER_DAY_MAX
 from slotcast_device.core.state import ModelState
 from slotcast_schemas.errors import PayloadCorrupt
 from slotcast_schemas.messages.offer import Base, Payload

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from slotcast_device.core.benched_releases import check_benched, is_tried_enough
 from slotcast_device.core.content_key import KeyList, find_key_list
 from slotcast_device.core.needed_chunks import fetch_bytes, reusable
 from slotcast_device.core.payload_choice import NotNow, choose_payload
-from slotcast_device.core.sequence_floor import check_sequence, is_tried_enough
+from slotcast_device.core.sequence_floor import check_sequence
 from slotcast_device.core.state import ModelState, SlotName
 from slotcast_schemas.codecs.encrypted import is_encrypted
 from slotcast_schemas.errors import (
@@ -160,6 +161,7 @@ def make_plan(trusted: Trusted, state: ModelState, facts: Facts) -> Plan:
     if state.set_back:
         return Wait(Reason.SET_BACK, group.name)
     check_sequence(trusted, state)
+    check_benched(trusted, state)
     _check_requirements(release, facts)
     if "paused" in {offer.state, group.state}:
         return Wait(Reason.PAUSED, group.name)

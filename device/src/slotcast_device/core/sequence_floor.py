@@ -6,10 +6,10 @@ targets key has signed moves it (`slotcast_schemas.floor_word`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from slotcast_schemas import limits
-from slotcast_schemas.errors import Benched, Downgrade, Inconsistent
+from slotcast_schemas.errors import Downgrade, Inconsistent
 
 if TYPE_CHECKING:
     from slotcast_device.core.state import ModelState
@@ -17,19 +17,12 @@ if TYPE_CHECKING:
     from slotcast_schemas.verify import Trusted
 
 
-RETRIES_PER_DAY_MAX: Final = 8
-"""The most times in a day that a release may fail here which had failed before. An offer that says
-a higher attempt has it tried again; whoever stole the online key can sign such without end, and
-each costs a probe or a trial."""
-
-
 def check_sequence(trusted: Trusted, state: ModelState) -> None:
-    """Refuse a release whose sequence this device does not take, or has rolled back.
+    """Refuse a release whose sequence this device does not take.
 
     Raises:
         Downgrade: it is below the floor.
         Inconsistent: it is above what was signed or may be jumped, or another release has it.
-        Benched: the release was rolled back here.
     """
     release = trusted.release
     if release.sequence < state.floor:
@@ -53,24 +46,6 @@ def check_sequence(trusted: Trusted, state: ModelState) -> None:
                 f" release, {release.version}, has the same (two publishers? a restored backup?);"
                 " release it anew, from one repository"
             )
-    for entry in state.benched:
-        if entry.sequence == release.sequence and entry.attempt >= trusted.offer.attempt:
-            raise Benched(
-                f"{release.version} ({release.sequence}) was rolled back here"
-                f" ({entry.reason}); publish a new release, or raise the offer's attempt"
-            )
-
-
-def is_tried_enough(trusted: Trusted, state: ModelState, day: int) -> bool:
-    """Whether a release that failed here before must wait for another day.
-
-    Args:
-        trusted: the notice that offers it.
-        state: what the device knows of the model.
-        day: since 1970-01-01, UTC.
-    """
-    has_failed = any(entry.sequence == trusted.release.sequence for entry in state.benched)
-    return has_failed and state.retries_on(day) >= RETRIES_PER_DAY_MAX
 
 
 def _check_sequence_bound(release: Release, state: ModelState) -> None:
