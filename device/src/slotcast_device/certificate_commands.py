@@ -13,7 +13,7 @@ from slotcast_device.storage.client_certificates import FILE_MAX_BYTES, ClientCe
 from slotcast_device.storage.disk import storage_errors
 from slotcast_device.storage.os_disk import OsDisk
 from slotcast_device.storage.state_modes import make_closed
-from slotcast_schemas.errors import UsageError
+from slotcast_schemas.named_files import read_named
 
 if TYPE_CHECKING:
     import argparse
@@ -61,11 +61,6 @@ def install(config: DeviceConfig, options: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"could not read {path}: {exc.strerror}") from exc
-    if len(data) > FILE_MAX_BYTES:
-        raise UsageError(f"{path}: expected at most {FILE_MAX_BYTES} bytes, got {len(data)}")
+    data = read_named(path, FILE_MAX_BYTES)
     x509_files.to_pem(data, str(path))
     return data

@@ -11,6 +11,7 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from slotcast_publisher.certificates.broker_files import LISTENERS
+from slotcast_publisher.certificates.certificate_request import REQUEST_MAX_BYTES
 from slotcast_publisher.certificates.desk import (
     DEVICE_DAYS,
     LIST_DAYS,
@@ -32,6 +33,7 @@ from slotcast_publisher.cli.broker_certificates import (
 from slotcast_publisher.cli.common import Json, Repo, emit
 from slotcast_publisher.durable import write_atomic
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.named_files import read_named
 
 
 def register(app: typer.Typer) -> None:
@@ -75,10 +77,7 @@ def _sign(
 ) -> None:
     """Give a device the certificate that it asks for."""
     desk = open_certificates(repo)
-    try:
-        data = request.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"could not read {request}: {exc.strerror}") from exc
+    data = read_named(request, REQUEST_MAX_BYTES)
     written = out or request.with_suffix(".pem")
     if written == request:
         raise UsageError(f"{request} would be overwritten by the certificate: give --out")

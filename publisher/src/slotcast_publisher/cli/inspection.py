@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -17,10 +17,16 @@ from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import FILE_NAME, Broker
 from slotcast_publisher.store import check_model_name
 from slotcast_publisher.supply.bom import make_bom
+from slotcast_publisher.supply.bundle import BUNDLE_MAX_BYTES
 from slotcast_publisher.supply.check import BUNDLE_PATH, describe_bundle
 from slotcast_schemas.errors import Inconsistent, RefusedRelease, UsageError
 from slotcast_schemas.messages import Release
+from slotcast_schemas.named_files import read_named
 from slotcast_schemas.topics import DEFAULT_PREFIX, Topics
+
+_FILE_MAX_BYTES: Final = 1024 * 1024
+"""The most bytes of a notice or of a root that a file has: several times what a message may have,
+so that one that is too large for a device is explained, too."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +59,7 @@ def _inspect(
     chosen = model or model_option
     if chosen is not None:
         check_model_name(chosen)
-    pinned = _read(root) if root else None
+    pinned = read_named(root, _FILE_MAX_BYTES) if root else None
     repository: Repository | None = None
     if source is not None and (source / FILE_NAME).exists():
         if chosen is None:
@@ -66,7 +72,7 @@ def _inspect(
             link = brokers_of(repository, [broker])[0]
             data = _fetch(link, source, repository.topics, chosen, timeout_s)
     elif source is not None:
-        data = _read(source)
+        data = read_named(source, _FILE_MAX_BYTES)
     elif broker is not None and chosen is not None:
         data = _fetch(Broker(url=broker), Path.cwd(), Topics(prefix), chosen, timeout_s)
     else:
@@ -97,7 +103,7 @@ def _describe_signature(repository: Repository, release: Release) -> str:
         return ""
     folder = repository.store.folder(release.model, release.version)
     try:
-        return describe_bundle(_read(folder.files_dir / BUNDLE_PATH))
+        return describe_bundle(read_named(folder.files_dir / BUNDLE_PATH, BUNDLE_MAX_BYTES))
     except RefusedRelease as exc:
         return f"{BUNDLE_PATH}: {exc}"
 
@@ -108,10 +114,3 @@ def _fetch(broker: Broker, base: Path, topics: Topics, model: str, timeout_s: fl
     if data is None:
         raise NotFound(f"the broker keeps no notice of {model!r}")
     return data
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"could not read {path}: {exc.strerror}") from exc

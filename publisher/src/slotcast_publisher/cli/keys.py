@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -14,6 +14,7 @@ from slotcast_publisher.cli.common import Json, Repo, emit, open_repository
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.trust import ceremonies
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.named_files import read_named
 
 Role = Annotated[
     str,
@@ -168,6 +169,8 @@ def _floor(
     emit(json, fields, [said, _ADVICE])
 
 
+_PUBLIC_KEY_MAX_BYTES: Final = 64 * 1024
+"""The most bytes of a public key's file; one of RSA with 16,384 bits has 3 kB."""
 _ADVICE = "Devices learn of it by the next notice: run `slotcast refresh`."
 
 
@@ -183,10 +186,7 @@ def _maker(
         return lambda name: repository.ring.generate(name, encrypted=encrypted)
     if public_key is None:
         raise UsageError("--uri: give its public key too, --public-key FILE.pem")
-    try:
-        pem = public_key.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"could not read {public_key}: {exc.strerror}") from exc
+    pem = read_named(public_key, _PUBLIC_KEY_MAX_BYTES)
     return lambda name: repository.ring.register(name, uri, pem, scheme)
 
 

@@ -23,6 +23,7 @@ from slotcast_schemas.describe import NONE, Key, keys_of
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
 from slotcast_schemas.messages.release import Probe, Runtime, Trial
+from slotcast_schemas.named_files import read_named
 
 FILE_MAX_BYTES: Final = 64 * 1024
 """The most bytes of a file of limits."""
@@ -162,13 +163,7 @@ def read_limits(path: Path) -> ChosenLimits:
         UsageError: it cannot be read, has a key that is not known or a value that cannot be.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_MAX_BYTES + 1)
-        if len(data) > FILE_MAX_BYTES:
-            raise UsageError(f"{path}: expected at most {FILE_MAX_BYTES} bytes")
-        return choose(read_toml(data.decode()), str(path))
-    except OSError as exc:
-        raise UsageError(f"could not read {path}: {exc.strerror}") from exc
+        return choose(read_toml(read_named(path, FILE_MAX_BYTES).decode()), str(path))
     except UNDECODABLE as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
 

@@ -27,7 +27,7 @@ from slotcast_publisher.fleet.commands.opening import (
     needing_fleet,
     open_fleet_database,
 )
-from slotcast_publisher.fleet.commands.rollout_common import Name, PlanFile, bytes_of, remote
+from slotcast_publisher.fleet.commands.rollout_common import Name, PlanFile, remote
 from slotcast_publisher.fleet.commands.workplace import (
     MaybeRepo,
     ServerUrl,
@@ -36,6 +36,7 @@ from slotcast_publisher.fleet.commands.workplace import (
     words_of,
 )
 from slotcast_publisher.fleet.rollout.person import Wish
+from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.plan_check import problems_of
 from slotcast_publisher.fleet.steering.request_files import AskedFor
@@ -44,6 +45,7 @@ from slotcast_publisher.fleet.steering.way_back import release_way_back
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import UsageError
+from slotcast_schemas.named_files import read_named
 
 ANSWER_MAX_S: Final = 20.0
 """The seconds that a command waits for `slotcast serve` to carry out what it asks for."""
@@ -101,7 +103,7 @@ def _start(
 ) -> None:
     """Start a rollout by its plan; the same again changes nothing."""
     folder, (where,) = words_of(server, repo, (file,), "PLAN")
-    data = bytes_of(Path(where))
+    data = read_named(Path(where), PLAN_MAX_BYTES)
     plan = requests.read_plan_bytes(data, where)
     if server is not None:
         _refuse_local(who, broker)

@@ -12,7 +12,6 @@ import typer
 from slotcast_publisher.errors import NotFound
 from slotcast_publisher.fleet.commands.opening import needing_fleet, open_fleet_database
 from slotcast_publisher.repository import Repository
-from slotcast_schemas.errors import UsageError
 
 Name = Annotated[str | None, typer.Argument(help="Name of the rollout.", show_default=False)]
 PlanFile = Annotated[Path | None, typer.Argument(help="The plan, a TOML file.", show_default=False)]
@@ -42,15 +41,3 @@ def reading(repository: Repository, database: str | None) -> Iterator[Any]:
         return
     with opened:
         yield DatabaseFleet(opened)
-
-
-def bytes_of(file: Path) -> bytes:
-    """Read a file that was named.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        return file.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc

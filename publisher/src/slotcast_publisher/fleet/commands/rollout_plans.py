@@ -12,7 +12,7 @@ from slotcast_publisher.cli.common import Json, emit, open_repository
 from slotcast_publisher.durable import storage_errors
 from slotcast_publisher.errors import Conflict
 from slotcast_publisher.fleet.commands.opening import DatabaseUrl
-from slotcast_publisher.fleet.commands.rollout_common import PlanFile, bytes_of, reading, remote
+from slotcast_publisher.fleet.commands.rollout_common import PlanFile, reading, remote
 from slotcast_publisher.fleet.commands.workplace import (
     MaybeRepo,
     ServerUrl,
@@ -20,12 +20,13 @@ from slotcast_publisher.fleet.commands.workplace import (
     connect,
     words_of,
 )
-from slotcast_publisher.fleet.rollout.plan import Plan
+from slotcast_publisher.fleet.rollout.plan import PLAN_MAX_BYTES, Plan
 from slotcast_publisher.fleet.rollout.starting_plan import name_of, starting_plan
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.plan_check import group_sizes, problem_of_name, problems_of
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import SlotcastError, UsageError
+from slotcast_schemas.named_files import read_named
 from slotcast_schemas.plural import several
 
 Model = Annotated[str | None, typer.Argument(help="Name of the model.", show_default=False)]
@@ -81,7 +82,7 @@ def _check(
 ) -> None:
     """Check a plan: its keys, its releases, and how many devices are in each group."""
     folder, (name,) = words_of(server, repo, (file,), "PLAN")
-    data = bytes_of(Path(name))
+    data = read_named(Path(name), PLAN_MAX_BYTES)
     plan = requests.read_plan_bytes(data, name)
     if server is not None:
         found = remote().check(connect(server, token_file), data.decode())
