@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from slotcast_publisher.fleet.access.roles import Role
-from slotcast_publisher.fleet.web import live, patience, server
+from slotcast_publisher.fleet.web import event_stream, patience, server
 from slotcast_publisher.fleet.web.app import BODY_MAX_BYTES
 from slotcast_publisher.fleet.web.csrf import token_of
-from slotcast_publisher.fleet.web.screens import screen_answers
+from slotcast_publisher.fleet.web.screens import watched_screens
 from tests.support.page import PASSWORD, TESTER, RunningPage, running_page
 from tests.support.waiting import WAIT_S
 
@@ -232,8 +232,8 @@ def test_one_address_that_holds_many_places_has_answers_in_all_of_them(
 def test_one_user_who_watches_in_all_places_keeps_nobody_else_from_watching(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(live, "VIEWERS_MAX", 3)
-    monkeypatch.setattr(screen_answers, "WATCHERS_MAX", 3)
+    monkeypatch.setattr(event_stream, "VIEWERS_MAX", 3)
+    monkeypatch.setattr(watched_screens, "WATCHERS_MAX", 3)
     open_streams: list[Iterator[str]] = []
     with running_page(tmp_path) as page, contextlib.ExitStack() as stack:
 

@@ -15,9 +15,9 @@ from slotcast_publisher.fleet.web.authentication import Authentication
 from slotcast_publisher.fleet.web.context import WebContext
 from slotcast_publisher.fleet.web.csrf import CsrfProtection
 from slotcast_publisher.fleet.web.error_answers import HANDLERS
+from slotcast_publisher.fleet.web.event_stream import Live
 from slotcast_publisher.fleet.web.guards import check_permission, check_routes
 from slotcast_publisher.fleet.web.headers import add_headers
-from slotcast_publisher.fleet.web.live import Live
 from slotcast_publisher.fleet.web.metrics import Exposition, FleetCollector
 from slotcast_publisher.fleet.web.proxies import TrustedProxies
 from slotcast_publisher.fleet.web.screens import all_screens

@@ -29,8 +29,8 @@ from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering.overview_types import RolloutView
 from slotcast_publisher.fleet.web.api.counting import Counting
 from slotcast_publisher.fleet.web.context import WebContext
+from slotcast_publisher.fleet.web.event_stream import Live
 from slotcast_publisher.fleet.web.guards import needs
-from slotcast_publisher.fleet.web.live import Live
 from slotcast_publisher.fleet.web.rollout_standing import last_views, rollout_names
 
 SERIES_MAX: Final = 500

@@ -25,7 +25,7 @@ from slotcast_publisher.fleet.rollout.record import Pause, new_record
 from slotcast_publisher.fleet.rollout.state_table import RolloutState
 from slotcast_publisher.fleet.steering import requests
 from slotcast_publisher.fleet.steering.requests import answered
-from slotcast_publisher.fleet.web.screens import screen_answers, shared_looks
+from slotcast_publisher.fleet.web.screens import shared_looks, watched_screens
 from slotcast_publisher.fleet.web.static_files import static_address
 from tests.support import large_fleet
 from tests.support import rollout_views as views
@@ -44,7 +44,7 @@ def shared_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPag
     ):
         patch.setattr(shared_looks, "FRESH_S", 0.0)
         patch.setattr(shared_looks, "COST_TIMES", 0.0)
-        patch.setattr(screen_answers, "EVERY_S", 0.05)
+        patch.setattr(watched_screens, "EVERY_S", 0.05)
         large_fleet.fill(running.database, 120, now_s=int(running.context.now_s()))
         yield running
 
@@ -318,7 +318,7 @@ def test_a_pause_is_told_by_title_and_icon_while_somebody_watches(page: RunningP
 
 
 def test_a_stream_ends_with_the_session(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screen_answers, "CHECK_EVERY", 1)
+    monkeypatch.setattr(watched_screens, "CHECK_EVERY", 1)
     browser = page.browser("wanda")
     with browser.stream("GET", f"/live{ROLLOUT}") as response:
         stream = events(response)
@@ -327,7 +327,7 @@ def test_a_stream_ends_with_the_session(page: RunningPage, monkeypatch: pytest.M
 
 
 def test_so_many_watch_and_no_more(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screen_answers, "WATCHERS_MAX", 0)
+    monkeypatch.setattr(watched_screens, "WATCHERS_MAX", 0)
 
     assert page.browser("olga").get(f"/live{ROLLOUT}").status_code == 503
 

@@ -22,7 +22,7 @@ from slotcast_publisher.fleet.web.api.parts import AnyRequest, ModelName, Name, 
 from slotcast_publisher.fleet.web.context import Context, WebContext
 from slotcast_publisher.fleet.web.guards import needs, who_asks
 from slotcast_publisher.fleet.web.idempotency import Key, once
-from slotcast_publisher.fleet.web.screens.screen_answers import ScreensHere
+from slotcast_publisher.fleet.web.screens.watched_screens import ScreensHere
 
 _SEE: Final = needs(Permission.SEE)
 _NOTE: Final = needs(Permission.NOTE)

@@ -12,7 +12,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Server, Tag
 
 from slotcast_publisher import __version__
-from slotcast_publisher.fleet.web import live
+from slotcast_publisher.fleet.web import event_stream
 from slotcast_publisher.fleet.web.api import (
     access,
     devices,
@@ -29,7 +29,7 @@ from slotcast_publisher.fleet.web.query_names import check_query
 
 PATH: Final = "/api/v1"
 _FRAMEWORKS: Final = "/api/openapi"
-_MODULES: Final = (devices, figures, models, rollouts, events, notes, access, live)
+_MODULES: Final = (devices, figures, models, rollouts, events, notes, access, event_stream)
 _TAGS: Final = {
     "fleet": "The whole fleet in numbers.",
     "devices": "Devices: lists by pages, one closely.",

@@ -28,7 +28,7 @@ from slotcast_publisher.fleet.web.screens.exports import csv_file
 from slotcast_publisher.fleet.web.screens.note_forms import AnyRequest, Form
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON
-from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
+from slotcast_publisher.fleet.web.screens.watched_screens import Look, ScreensHere, query_of
 from slotcast_schemas.errors import UsageError
 
 USERS: Final = "users"

@@ -15,7 +15,7 @@ from slotcast_publisher.fleet.web.screens import (
     releases_screen,
     rollout_screen,
 )
-from slotcast_publisher.fleet.web.screens.screen_answers import Screens
+from slotcast_publisher.fleet.web.screens.watched_screens import Screens
 
 _MODULES: Final = (
     fleet_screen,

@@ -24,7 +24,7 @@ from slotcast_publisher.fleet.web.screens.exports import csv_lines
 from slotcast_publisher.fleet.web.screens.note_forms import AnyRequest
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON
-from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
+from slotcast_publisher.fleet.web.screens.watched_screens import Look, ScreensHere, query_of
 
 NAME: Final = "audit"
 """Of the screen."""

@@ -37,9 +37,9 @@ from slotcast_publisher.fleet.web.screens.note_forms import (
     write_note,
 )
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
-from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.screens.trail_view import trail
 from slotcast_publisher.fleet.web.screens.transfers_view import transfers_of
+from slotcast_publisher.fleet.web.screens.watched_screens import Look, ScreensHere, query_of
 
 NAME: Final = "device"
 """Of the screen."""

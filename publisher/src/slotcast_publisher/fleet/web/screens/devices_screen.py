@@ -38,7 +38,7 @@ from slotcast_publisher.fleet.web.screens.fleet_data import IN_NEED
 from slotcast_publisher.fleet.web.screens.fleet_view import STATES
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON
-from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
+from slotcast_publisher.fleet.web.screens.watched_screens import Look, ScreensHere, query_of
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.plural import part_of, several
 

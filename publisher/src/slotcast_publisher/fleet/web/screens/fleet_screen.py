@@ -20,7 +20,7 @@ from slotcast_publisher.fleet.web.screens.fleet_data import FleetData, read_flee
 from slotcast_publisher.fleet.web.screens.fleet_view import FleetScreen, fleet_screen, rollout_row
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON, ICON_PAUSED
-from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
+from slotcast_publisher.fleet.web.screens.watched_screens import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.words import count_words
 from slotcast_schemas.plural import several
 

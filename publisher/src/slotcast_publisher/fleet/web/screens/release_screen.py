@@ -25,8 +25,8 @@ from slotcast_publisher.fleet.web.screens.release_data import ReleaseScreenData,
 from slotcast_publisher.fleet.web.screens.release_statements import role_row
 from slotcast_publisher.fleet.web.screens.release_view import release_screen
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
-from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.screens.slots_view import release_href
+from slotcast_publisher.fleet.web.screens.watched_screens import Look, ScreensHere, query_of
 
 NAME: Final = "release"
 """Of the screen."""

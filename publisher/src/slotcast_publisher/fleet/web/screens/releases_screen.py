@@ -21,8 +21,8 @@ from slotcast_publisher.fleet.web.screens.exports import csv_file
 from slotcast_publisher.fleet.web.screens.note_forms import AnyRequest
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_view import ICON
-from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.screens.slots_view import release_href
+from slotcast_publisher.fleet.web.screens.watched_screens import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.words import NONE, count_words, size_words
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.plural import several

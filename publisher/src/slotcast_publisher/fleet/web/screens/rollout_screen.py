@@ -30,13 +30,13 @@ from slotcast_publisher.fleet.web.screens.failures_view import failures_of, sett
 from slotcast_publisher.fleet.web.screens.rendering import Rendered, render
 from slotcast_publisher.fleet.web.screens.rollout_tables import TABLES, over_time_table
 from slotcast_publisher.fleet.web.screens.rollout_view import rollout_screen
-from slotcast_publisher.fleet.web.screens.screen_answers import Look, ScreensHere, query_of
 from slotcast_publisher.fleet.web.screens.switch_data import around_switch
 from slotcast_publisher.fleet.web.screens.switch_view import (
     SwitchHour,
     SwitchPlot,
     switch_plots,
 )
+from slotcast_publisher.fleet.web.screens.watched_screens import Look, ScreensHere, query_of
 
 NAME: Final = "rollout"
 """Of the screen."""

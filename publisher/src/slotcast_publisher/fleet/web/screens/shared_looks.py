@@ -1,7 +1,8 @@
 """What many viewers look at, made once: an answer counts for a second, and longer if it is dear.
 
 Who asks while an answer is being made gets the one before, if it is there and not too old, so that
-a slow look at a large fleet makes nobody wait but the very first.
+a slow look at a large fleet makes nobody wait but the very first. When who watches a screen is
+shown the next one, `watched_screens` says.
 """
 
 from __future__ import annotations

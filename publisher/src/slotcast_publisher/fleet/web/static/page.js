@@ -1,5 +1,6 @@
 // The operator's page. Every page is whole without this file: it only replaces parts by their ids as
-// the server says that they changed, keeps times true, copies, and knows a few keys.
+// the server says that they changed (screens/watched_screens.py), keeps times true, copies, and knows
+// a few keys.
 "use strict";
 (() => {
   const root = document.documentElement;

@@ -4,7 +4,8 @@ A stream is Server-Sent Events. Each event that is kept carries an id, the marks
 so a browser that was away goes on where it was (`Last-Event-ID`). Two more have no id, for only
 their last counts: `view` says that what is known of a rollout has changed, `fleet` the present
 counts. A viewer that is too slow is let go, and comes again; a stream ends by itself after a while,
-so that who is signed out does not go on listening.
+so that who is signed out does not go on listening. Screens have a stream of their own, of parts of
+pages (`screens/watched_screens`).
 """
 
 from __future__ import annotations
