@@ -15,6 +15,7 @@ import os
 import stat
 import threading
 import time
+from operator import ge
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -113,7 +114,7 @@ class AppReport(msgspec.Struct, frozen=True, kw_only=True):
                 f"expected {len(self.bounds_s) + 1} counts for {len(self.bounds_s)} bounds,"
                 f" got {len(self.counts)}"
             )
-        if any(a >= b for a, b in zip(self.bounds_s, self.bounds_s[1:], strict=False)):
+        if any(map(ge, self.bounds_s, self.bounds_s[1:])):
             raise ValueError("expected bounds_s to rise")
 
 

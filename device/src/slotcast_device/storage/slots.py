@@ -45,18 +45,17 @@ class SlotStore:
         disk: the durable layer.
         folder: the model's.
         slot_files: how files lie in the slots; in the clear where nothing is given.
+
+    Attributes:
+        folder: where the slots are.
     """
 
     def __init__(self, disk: Disk, folder: Path, slot_files: SlotFiles | None = None) -> None:
         self._disk = disk
         self._folder = folder
+        self.folder = folder / "slots"
         self.slot_files = slot_files or SlotFiles(disk)
         self._prepared: dict[str, bytes] = {}  # what `prepare_seal` wrote, by name
-
-    @property
-    def folder(self) -> Path:
-        """Where the slots are."""
-        return self._folder / "slots"
 
     def path(self, slot: SlotName) -> Path:
         """Give the folder of a slot."""

@@ -7,6 +7,7 @@ counted of each process. Pure: reports in, figures out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import ge
 from typing import Final
 
 import msgspec
@@ -203,7 +204,7 @@ def _add_report(figures: LiveFigures, report: AppReport, earlier: AppReport | No
         checked=figures.checked + gain["checked"],
         nonfinite=figures.nonfinite + gain["nonfinite"],
         invalid=figures.invalid + gain["invalid"],
-        counts=tuple(c + n - o for c, n, o in zip(figures.counts, new, old, strict=True)),
+        counts=tuple([c + n - o for c, n, o in zip(figures.counts, new, old, strict=True)]),
         sum_s=figures.sum_s + max(0.0, sum_s),
         max_s=max(figures.max_s, _find_max_s(report, earlier, new, old)),
     )
@@ -220,7 +221,7 @@ def _has_gone_on(report: AppReport, earlier: AppReport) -> bool:
     if report.bounds_s != earlier.bounds_s or len(report.counts) != len(earlier.counts):
         return False
     return all(_count_of(report, n) >= _count_of(earlier, n) for n in _COUNTS) and all(
-        a >= b for a, b in zip(report.counts, earlier.counts, strict=True)
+        map(ge, report.counts, earlier.counts)
     )
 
 
@@ -230,7 +231,7 @@ def _find_max_s(
     """The longest latency of what is new: exact if it is the longest ever, else by its bucket."""
     if earlier is None or report.max_s > earlier.max_s:
         return report.max_s
-    top = max((i for i in range(BUCKETS) if new[i] > old[i]), default=None)
+    top = next((i for i in reversed(range(BUCKETS)) if new[i] > old[i]), None)
     if top is None:
         return 0.0
     return min(report.max_s, BOUNDS_S[top]) if top < len(BOUNDS_S) else report.max_s
