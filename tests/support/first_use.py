@@ -1,12 +1,13 @@
 """What a library builds at its first use, used first by many threads at once, in this process.
 
-    python -m tests.support.first_use decode MODULE NAME
+    python -m tests.support.first_use decode MODULE:NAME ...
     python -m tests.support.first_use verify NOTICE ROOT FOLDER
     python -m tests.support.first_use unpack PACKED FOLDER
     python -m tests.support.first_use model FILE SAMPLES
 
 Each is run in a fresh process, because the first time comes once. It ends with 0 where every
-thread got what it should, and by a signal where the library crashes.
+thread got what it should, and by a signal where the library crashes. Types have a first time each,
+so several are decoded one after the other, and named as they are begun.
 """
 
 from __future__ import annotations
@@ -27,12 +28,25 @@ THREADS: Final = 8
 IMAGE: Final = b"label\n" * 50_000
 
 
-def decode(module: str, name: str) -> None:
+def decode(*names: str) -> None:
     """Decode maps with one field each, the last field first: a decoder is made in their order.
 
     While msgspec makes one it calls Python, where other threads may come in; here they do.
+
+    Args:
+        names: of types, each with its module before a colon.
     """
-    kind = getattr(importlib.import_module(module), name)
+    made = _let_others_in("msgspec")
+    for name in names:
+        sys.stderr.write(f"decoding {name}\n")
+        _decode_first(name)
+        if made:
+            raise AssertionError(f"made at the first decode, by {sorted(made)}")
+
+
+def _decode_first(name: str) -> None:
+    module, _, type_name = name.partition(":")
+    kind = getattr(importlib.import_module(module), type_name)
     msgspec = importlib.import_module("msgspec")
 
     def one(number: int) -> None:
@@ -41,10 +55,7 @@ def decode(module: str, name: str) -> None:
             with contextlib.suppress(msgspec.ValidationError):
                 msgspec.convert({field: [[]]}, kind)
 
-    made = _let_others_in("msgspec")
     _at_once(one)
-    if made:
-        raise AssertionError(f"made at the first decode, by {sorted(made)}")
 
 
 def verify(notice: str, root: str, folder: str) -> None:
