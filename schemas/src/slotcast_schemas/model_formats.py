@@ -1,4 +1,4 @@
-"""What kinds of model a release may hold, and what runs each.
+"""What kinds of model a release may hold, and the words for them; `probe.loading` opens each.
 
 ONNX and LiteRT have runtimes that Slotcast calls itself. A model of any other kind is run by a
 command of the device's owner, who names it in device.toml by the format's word; nothing that a

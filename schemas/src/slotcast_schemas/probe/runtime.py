@@ -1,7 +1,7 @@
 """What the probe asks of a runtime: `onnx_session`, `litert_session`, `owner_command`.
 
 A runtime loads a model's file, says what goes in and comes out, and runs it. Everything else (the
-limits, the comparison, the timing, the verdict) is the same for all of them.
+limits, the comparison, the timing, the verdict) is the same for all of them. `loading` chooses one.
 """
 
 from __future__ import annotations

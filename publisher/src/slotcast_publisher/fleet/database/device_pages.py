@@ -3,7 +3,8 @@
 Sorted by id, a page walks the table's own order, or sorts the few that are asked for, whichever is
 less. By when a device was heard the fleet is looked through, since no index may have that
 (`device_tables.devices`); what is asked of tags and models is looked up only for the first in that
-order. By when its model changed, those with its state are looked through.
+order. By when its model changed, those with its state are looked through. How many are on a page is
+for who asks to say.
 """
 
 from __future__ import annotations
