@@ -111,7 +111,7 @@ def test_what_cannot_be_done_ends_with_1_and_says_why(
     wrong = plan.with_name("wrong.toml")
     wrong.write_text(plan.read_text() + 'nonsense = "1"\n')
     assert "nonsense" in rollout("check", repo, wrong, code=EXIT_USAGE)
-    assert "cannot read" in rollout("check", repo, plan.with_name("none.toml"), code=EXIT_USAGE)
+    assert "could not read" in rollout("check", repo, plan.with_name("none.toml"), code=EXIT_USAGE)
 
 
 def test_while_somebody_drives_the_request_waits_for_them(
