@@ -38,8 +38,9 @@ from slotcast_publisher.fleet.figures.release_figures import ReleaseFigures
 from slotcast_schemas.messages.status import Evidence, LinkStatus, ModelStatus, Progress
 from slotcast_schemas.states import State
 
-CLOCK_OFF_S: Final = 120
-"""From how many seconds on a device's clock counts as off: a message takes its time, too."""
+CLOCK_OFF_S: Final = 300
+"""The seconds by which a device's clock may differ from this machine's: as much as the device
+itself holds for right (docs/wire.md, 6), and longer than a message is on its way."""
 HISTORY_MAX: Final = 100
 """The most entries of a device's history that are shown, the newest."""
 MODELS_MAX: Final = 1_000

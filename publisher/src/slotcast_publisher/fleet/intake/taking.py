@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
+from slotcast_publisher.fleet.database.listing import is_clock_off
 from slotcast_publisher.fleet.intake.batch import Batch, Happened, MetricsHeard, StatusHeard
 from slotcast_publisher.fleet.intake.counters import is_counted_by_clock, is_possible, take_number
 from slotcast_publisher.fleet.intake.known_device import DeviceRecord, step_of, wanted_by
@@ -17,10 +17,6 @@ from slotcast_publisher.fleet.intake.report_proof import UNPROVEN, Proof, refusa
 from slotcast_publisher.serve.companion import Heard
 from slotcast_publisher.serve_settings import Reports
 from slotcast_schemas.messages import Metrics, Presence, Status
-
-CLOCK_TOLERANCE_S: Final = 300
-"""The seconds by which a device's clock may differ from this machine's: as much as the device
-itself holds for right (docs/wire.md, 6), and longer than a message is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +200,7 @@ def clock_off_s(said_s: int, heard_s: float, *, is_live: bool) -> int | None:
         is_live: whether it was sent then.
     """
     off_s = round(said_s - heard_s)
-    if abs(off_s) <= CLOCK_TOLERANCE_S:
+    if not is_clock_off(off_s):
         return 0
     return off_s if is_live or off_s > 0 else None
 
