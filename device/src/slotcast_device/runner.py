@@ -4,6 +4,7 @@ The core gives lists of actions; a runner carries them out in order. If one of t
 of its list is dropped and the core is told, which decides anew: so what is saved never speaks of
 what was not done. The agent and the simulation run this very code; each is the `Shell` that has
 the clock, the link, the log and whatever runs jobs.
+How often a runner looks at its slots is decided by `shell`.
 """
 
 from __future__ import annotations

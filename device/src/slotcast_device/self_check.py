@@ -1,4 +1,8 @@
-"""The doctor: can this device do its work? Each finding names who must act."""
+"""The doctor: can this device do its work? Each finding names who must act.
+
+Brokers are tried by `link.broker_check`, rights are looked at by `access_check`, and encrypted
+slots by `at_rest_check`.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ Owners write them for a device, and publishers for a rollout.
 A window is `[DAYS ]HH:MM-HH:MM` in local time; DAYS are names or ranges such as
 `Mon-Fri` or `Sat,Sun`, every day if left out. One that ends before it begins runs past midnight
 and belongs to the day on which it begins. No windows at all means always.
+A device's are asked by `slotcast_device.owner.owner`, a rollout's by
+`slotcast_publisher.fleet.rollout.group_progress`.
 """
 
 from __future__ import annotations

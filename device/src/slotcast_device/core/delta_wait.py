@@ -3,6 +3,7 @@
 Whoever makes deltas learns from a device's status what it runs, and may make one for it: an offer
 says for how long that is worth waiting (`delta_wait_s`), and from which releases none will come
 (`no_delta_from`). Since when a device waits stands in its record, so a restart begins nothing anew.
+How long the offer says is decided by `slotcast_publisher.fleet.steering.late_deltas`.
 """
 
 from __future__ import annotations

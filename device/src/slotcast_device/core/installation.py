@@ -1,4 +1,7 @@
-"""From an accepted plan to a probed standby slot: ask the owner, collect, rebuild, probe."""
+"""From an accepted plan to a probed standby slot: ask the owner, collect, rebuild, probe.
+
+Which payload is fetched is decided by `plan`, and how its chunks are asked for by `collecting`.
+"""
 
 from __future__ import annotations
 

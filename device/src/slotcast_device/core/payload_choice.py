@@ -1,6 +1,8 @@
 """Which payload of an offer to fetch: what this device can decode and may fetch, and the cheapest.
 
 Pure. Among whole images `whole_image_choice` chooses; `plan` says what else a notice means.
+It is decided here when no whole image may come: by the owner's policy, on a metered link, or where
+the bytes of the day are spent.
 """
 
 from __future__ import annotations

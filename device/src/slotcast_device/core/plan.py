@@ -2,6 +2,8 @@
 
 Refusals are raised with their reason; waiting and "nothing to do" are outcomes of their own.
 Every check that can be made before a chunk is asked for is made here.
+Which sequence is taken is decided by `sequence_floor`, which payload by `payload_choice`, and
+whether a release that was rolled back is tried again by `benched_releases`.
 """
 
 from __future__ import annotations

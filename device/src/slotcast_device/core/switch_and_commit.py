@@ -7,6 +7,7 @@ verified, `current` renamed back, ROLLED_BACK saved. docs/power-loss.md has a li
 
 How long a trial has lasted is the time for which the agent watched it, by the monotonic clock,
 kept in the record over restarts (docs/adr/0053): the time of day decides nothing here.
+How often a trial is looked at is in `waits`.
 """
 
 from __future__ import annotations

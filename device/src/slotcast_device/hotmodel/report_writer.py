@@ -1,4 +1,7 @@
-"""Writes this process's figures for the agent, and lets nothing of that disturb serving."""
+"""Writes this process's figures for the agent, and lets nothing of that disturb serving.
+
+How often it writes is an argument of `HotModel`.
+"""
 
 from __future__ import annotations
 

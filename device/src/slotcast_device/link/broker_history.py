@@ -3,6 +3,7 @@
 In memory only: what is sure to be so of a broker is in the book. Waits are of their own for each
 reason: that a notice came before does not help a device that is pushed off by another one with its
 id.
+The first and the longest wait are keys of the configuration.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ told what on a new connection is the agent's business.
 
 All that comes is metered. A broker that sends more than its budget of what nobody wants, or what
 MQTT forbids, is left alone for a while that grows; the others of the list serve meanwhile.
+Which broker is next, how it is asked and after which wait is decided by `broker_history`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 From a CONNACK, from a filter that it refuses, from what it hangs up on. What is sure is kept in the
 book, over restarts; what is only likely, in the history, for a while.
+What is asked of a broker within its limits is decided by `core.transfer.broker_limits`; how long
+they are remembered, by `storage.broker_book`.
 """
 
 from __future__ import annotations

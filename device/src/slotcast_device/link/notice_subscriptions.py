@@ -1,4 +1,8 @@
-"""The subscriptions to the models' notices: asked for on each connection, and lent meanwhile."""
+"""The subscriptions to the models' notices: asked for on each connection, and lent meanwhile.
+
+After how long a connection that lasts is asked for the notices once more is a key of the
+configuration, which `shell` hands in.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 A hook has ended when its own process has. What it left running may hold its output open for as
 long as it likes: that is not waited for, and is read on and thrown away, since a closed pipe would
 end what the owner started. A hook that is too slow is ended with all that it started.
+How long a hook may take is a key of the configuration; what its exit code means is decided by
+`owner`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ What a hook leaves running in the background is its own affair (`hooks`).
 
 Consent is a file with the version that the user agrees to, so an old consent never lets another
 release in (a version, once released, never changes).
+How soon an owner who has not agreed yet is asked again is in `core.waits`.
 """
 
 from __future__ import annotations

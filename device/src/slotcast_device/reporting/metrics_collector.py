@@ -6,6 +6,7 @@ an interval, at a switch and at the end of a trial, so that figures of a trial a
 of unsent summaries is written now and then, not at every summary: flash wears, and figures of some
 minutes are not worth that. What it loses in a power cut is at most `SAVE_EVERY_S` of figures, and
 only those that were not sent: what was sent before and after counts once (`metrics_ring`).
+The interval is a key of the configuration.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ A verdict needs no network and no clock: how long the trial lasts is an argument
 any look, as soon as a limit cannot be kept any more; it passes when its time is over and enough
 requests were answered. Where no application reports, the agent holds probes instead, and counts
 each as a request. What leads to which reason is listed in docs/health-check.md.
+Whether a share is above its limit by more than chance is decided by `shares`, and how long a
+release must have been served before its trial passes by `watcher`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Where an application reports, its live figures are judged against those it had w
 release; both lie in its report files, so what living processes counted is not lost when the agent
 restarts. Where nobody reports, or nobody counts requests, the release on trial is probed again and
 again. A trial passes only when all who serve the release were heard of after its time was over.
+How often a trial is looked at is decided by `core.switch_and_commit`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 The order of writes, so that a power cut between any two of them loses nothing that anybody has:
 a certificate is in the record before it is given away; a revocation is in the record before the
 lists that brokers read; and the brokers' files are made from the record anew by every command.
+A device's first certificate from `slotcast provision` lasts as long as `provision` says, and a
+renewed one as `renewals` says.
 """
 
 from __future__ import annotations

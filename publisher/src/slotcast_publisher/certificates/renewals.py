@@ -3,6 +3,7 @@
 A device gets one for the name and the key that it has a certificate for already, while that counts
 and is not revoked. So who stole a device's key can go on until the device is revoked, and not
 longer; who only hears the messages can do nothing, for there is no secret in them.
+How often a device is answered in a day is decided by `serve.renewal_budgets`.
 """
 
 from __future__ import annotations

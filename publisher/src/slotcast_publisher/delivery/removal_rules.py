@@ -4,6 +4,7 @@ Brokers keep every retained message until somebody removes it. A payload that no
 needed by nobody who hears the present notices; a device that heard an earlier one may still be
 fetching it, such as one that refuses the present offer. So what became unused waits for a time of
 grace, and what a device says that it fetches, or asks for, waits longer.
+The time of grace is a key of `settings`; how often this is done is decided by `serve.service`.
 """
 
 from __future__ import annotations

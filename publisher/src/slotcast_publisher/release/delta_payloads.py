@@ -1,6 +1,7 @@
 """Which deltas a release is offered by: from the last releases, or those asked for; if they pay.
 
 How a delta is coded is left to `delta`; that it rebuilds the image is proven by `payloads`.
+From which releases a rollout has deltas made is decided by `fleet.steering.observing`.
 """
 
 from __future__ import annotations

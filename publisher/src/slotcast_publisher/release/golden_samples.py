@@ -4,6 +4,8 @@ Runs the model on the user's inputs (or on inputs made from a seed), keeps a few
 samples file, and says with which tolerances a device shall compare. `take_in` adds the file
 to the release, and the `Probe` to what is signed.
 How a device uses them: docs/health-check.md.
+Which outputs can be compared is decided by `repeatability`, the tolerances by `probe_limits`, and
+the inputs that nobody gave by `made_inputs`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ payload, which all of them have in common: so a new name brings nobody a new bud
 
     Budgets.take       before a piece is put in line: its bytes are taken, or it is refused
     Budgets.give_back  where it was not sent, or others who waited for it pay their part
+
+How large a budget is stands in `serve_settings`.
 """
 
 from __future__ import annotations

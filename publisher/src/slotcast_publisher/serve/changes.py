@@ -5,6 +5,7 @@ writes the timestamp of its set of roles, and then one file that the whole repos
 common: so a look at a repository in which nothing happened costs two calls of stat, whatever the
 number of models. Once in a while all timestamps are looked at all the same, for the process that
 was killed between those two writes.
+How often a look is taken is decided by `service`.
 """
 
 from __future__ import annotations

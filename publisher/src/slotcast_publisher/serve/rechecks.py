@@ -1,4 +1,7 @@
-"""Looks now and then whether brokers keep what was published, and replaces what is false."""
+"""Looks now and then whether brokers keep what was published, and replaces what is false.
+
+How often is a key of `serve_settings`; how it is done is in `delivery.false_messages`.
+"""
 
 from __future__ import annotations
 

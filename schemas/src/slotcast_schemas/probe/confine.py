@@ -5,6 +5,7 @@ What it may reach is the affair of `slotcast_schemas.confinement`.
 Done in the child, on purpose: `preexec_fn` in a parent with threads can deadlock (CPython's
 documentation of `subprocess`), and limits on memory must come after onnxruntime was imported,
 because that alone maps more than a small model needs.
+How much memory it may take is decided by `runner`.
 """
 
 from __future__ import annotations

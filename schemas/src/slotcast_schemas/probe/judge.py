@@ -4,6 +4,7 @@ Every check leaves a line of evidence with its figure, its limit and, where the 
 measured too, that one's figure. The first failed check gives the reason; the order is from
 "cannot run at all" to "runs, but costs too much", so the reason is the cause and not a symptom.
 How far outputs are from the expected ones is measured by `compare`.
+Whether the model is too slow is decided by `speed`.
 """
 
 from __future__ import annotations

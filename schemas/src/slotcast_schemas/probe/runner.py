@@ -3,6 +3,7 @@
 Guarantees: the child and all that it started are gone when `run_probe` returns; what it said and
 printed is bounded; a child that was ended from outside (an administrator, a test, a cancel) never
 counts against the model.
+How long a probe may take on a busy device is decided by `waits`.
 """
 
 from __future__ import annotations

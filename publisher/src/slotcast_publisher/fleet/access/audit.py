@@ -1,4 +1,7 @@
-"""The audit log: each change by a person or a program, written with the change itself."""
+"""The audit log: each change by a person or a program, written with the change itself.
+
+How many entries are kept is decided by `fleet.database.retention`, and how long by `settings`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Which conditions hold that need a person. No I/O; facts, limits and the time are arguments.
 
 A condition that held goes on being *near* until it is clearly over: between the limit that raises
-an alarm and the one that clears it, nothing changes. How long it must last is for `board`.
+an alarm and the one that clears it, nothing changes. How long it must last is in `kinds`,
+and heeded by `board`; the limits are those of `alarm_settings`.
 """
 
 from __future__ import annotations

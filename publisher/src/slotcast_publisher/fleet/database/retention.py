@@ -2,6 +2,7 @@
 
 Deletes are bounded: some thousand rows a transaction, so that who listens to devices never waits
 for long. In SQLite the room of what was deleted is used again, and given back in small steps.
+For how long things are kept are keys of `settings`; how often this is done is decided by `upkeep`.
 """
 
 from __future__ import annotations

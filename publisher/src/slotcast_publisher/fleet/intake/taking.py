@@ -1,4 +1,8 @@
-"""One message and what is known of its device: what changes. Pure; the clock is an argument."""
+"""One message and what is known of its device: what changes. Pure; the clock is an argument.
+
+Whether its counter is newer is decided by `counters`, whether two devices have one id by
+`presence`, and whether a report is truly its device's by `report_proof`.
+"""
 
 from __future__ import annotations
 

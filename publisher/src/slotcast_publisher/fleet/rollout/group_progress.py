@@ -4,6 +4,8 @@ Plan, record, observations and the time in, decisions out.
 
 The same look twice gives the same decisions; a look after a crash between any two steps goes on
 where the durable record and the signed offer say (docs/adr/0101).
+Which devices count is decided by `tally`, whether a limit is broken by `judge`, how much of a group
+is let in by `ramp`, and which release comes first by `stones`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Judges each group that was let in by the plan's limits, each figure with how sure it is."""
+"""Judges each group that was let in by the plan's limits, each figure with how sure it is.
+
+The limits are keys of the `plan`; whether a figure is above its limit by more than chance is
+decided by `fleet.figures`.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 The keys, their bounds, defaults and meanings are those of the structs here; docs/fleet.md has them
 as a table (`python tools/key_tables.py`). What no single key can say is checked by `check`.
+What comes of the keys is decided by `group_progress`, `judge` and `ramp`.
 """
 
 from __future__ import annotations

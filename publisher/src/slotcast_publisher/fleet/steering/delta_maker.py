@@ -3,6 +3,8 @@
 What is wanted may change at each look. A delta that is made, or does not pay, is noted in the
 release's folder and never made twice; one that failed or took too long is not tried again by this
 process.
+From which releases they are made is decided by `observing`, and which go into the offer by
+`offer_payloads`.
 """
 
 from __future__ import annotations

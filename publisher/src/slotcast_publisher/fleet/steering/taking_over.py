@@ -3,6 +3,7 @@
 A release may belong to several rollouts: it was rolled out by one, and is a stepping stone of the
 next, or what the one before went back to. The place belongs to the one that is under way, and of
 two that are, or are over, to the one that began later.
+Which of several processes drives rollouts is another question: `fleet_database` holds the lease.
 """
 
 from __future__ import annotations

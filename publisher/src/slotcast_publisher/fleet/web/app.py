@@ -1,4 +1,7 @@
-"""Puts the page together: routes, who may use them, and what holds for every request."""
+"""Puts the page together: routes, who may use them, and what holds for every request.
+
+How many connections there may be is decided by `server`, how long a request may take by `patience`.
+"""
 
 from __future__ import annotations
 
