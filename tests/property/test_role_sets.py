@@ -22,6 +22,8 @@ from tests.support.many_models import not_durable
 from tests.support.models import classifier
 from tests.support.role_sets import share_roles
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 SHARED = ("a", "b")
 OWN = ("new",)
 OF_ONE = ("release", "withdraw")

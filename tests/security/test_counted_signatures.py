@@ -34,6 +34,8 @@ from slotcast_schemas.errors import RefusedRelease, UsageError
 from slotcast_schemas.messages import Notice
 from tests.support.role_sets import make_repository, new_key
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 NO_SECRET = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 

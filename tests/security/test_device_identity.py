@@ -47,6 +47,8 @@ from slotcast_schemas.messages import Status
 from tests.support import messages as given
 from tests.support.waiting import WAIT_S
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 DEVICE = "cam-1"
 
 

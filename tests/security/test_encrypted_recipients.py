@@ -31,6 +31,8 @@ from slotcast_schemas.errors import (
 from tests.support import messages, models
 from tests.support.fleet import Publisher, model_bytes
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 pytest.importorskip("cryptography.hazmat.primitives.hpke")
 
 

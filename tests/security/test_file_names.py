@@ -14,6 +14,8 @@ from slotcast_schemas.file_names import find_unportable
 from slotcast_schemas.verify import verify_notice
 from tests.support import models
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 UNPORTABLE = [
     (("labels.txt", "Labels.txt"), "differ by case"),
     (("data/a.txt", "Data/b.txt"), "differ by case"),

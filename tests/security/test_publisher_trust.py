@@ -35,6 +35,8 @@ from slotcast_schemas.errors import (
 from slotcast_schemas.messages import Notice
 from tests.support.role_sets import make_repository, new_key
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:

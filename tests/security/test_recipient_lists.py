@@ -35,6 +35,8 @@ from tests.support import messages
 from tests.support.fleet import Publisher, model_bytes
 from tests.support.recipients import slotcast
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 pytest.importorskip("cryptography.hazmat.primitives.hpke")
 
 FIELD_PRIME = 2**255 - 19

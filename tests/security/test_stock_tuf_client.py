@@ -28,6 +28,8 @@ from tests.support import stock_tuf_client
 from tests.support.fleet import model_bytes
 from tests.support.many_models import lay_beside
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 MODELS = 2_000
 ROLES = ("root", "targets", "online", "release-clf", "root")
 

@@ -25,6 +25,8 @@ from slotcast_schemas.errors import BadSignature, Inconsistent, MalformedMessage
 from tests.support.fleet import Publisher, model_bytes
 from tests.support.model_signing import resigned, statement_of, stock, write_key
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 NAME = "trainer@example.com"
 
 

@@ -20,6 +20,8 @@ from slotcast_device.storage.trust_store import verify_notice
 from slotcast_schemas.errors import Replayed
 from tests.support.fleet import Publisher, model_bytes
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 LARGE_BYTES = 1 << 40
 """Of a sparse file: more than any memory has."""
 

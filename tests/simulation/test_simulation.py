@@ -6,8 +6,12 @@ replays its seed, line by line. Longer: `make soak`.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.simulation.sweep import sweep
 from tests.simulation.world import World
+
+pytestmark = pytest.mark.usefixtures("quick_probes")
 
 SEEDS = 400
 

@@ -7,6 +7,9 @@ They are processes as any other, with all their limits and what closes them in; 
 third of a second of imports for each, of which a test of devices has several. Where the child
 itself is tested (`tests/unit/probe`, much of `tests/security`), and where a device is a process
 (`tests/crash`, `tests/integration/test_install.py`), children start as they do everywhere.
+
+Whether a runtime can be imported, which `slotcast-device check` has a child find out, is found out
+once.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from unittest.mock import patch
 
 import msgspec
 
+from slotcast_device import self_check
+from slotcast_device.runtime import importing
 from slotcast_publisher.release import model_check
 from slotcast_schemas.environment import ONE_THREAD, child_environment
 from slotcast_schemas.probe import runner
@@ -37,6 +42,7 @@ from tests.support.waiting import WAIT_S
 from tests.support.warm_server import Request
 
 _KILLED: Final = -signal.SIGKILL
+_import_problem: Final = functools.cache(importing.import_problem)
 
 
 @contextlib.contextmanager
@@ -47,6 +53,7 @@ def warm_children() -> Iterator[None]:
     with (
         patch.object(model_check, "run_bounded", run),
         patch.object(runner, "subprocess", SimpleNamespace(Popen=start, **same)),
+        patch.object(self_check, "import_problem", _import_problem),
     ):
         yield
 

@@ -30,6 +30,8 @@ from slotcast_schemas.verify import Trusted
 from slotcast_schemas.verify import verify_notice as verify_directly
 from tests.support.fleet import Publisher, model_bytes
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
+
 
 @pytest.fixture(scope="module")
 def publisher(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
