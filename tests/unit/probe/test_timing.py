@@ -73,6 +73,15 @@ class Device(Stopwatch):
         return RunTime(own_s + waited_s, own_s, waited_s)
 
 
+class Endless(Budget):
+    """Time that is never over; nothing is looked up of this process to say so."""
+
+    def is_over(self, until_s: float) -> bool:
+        """Say no."""
+        del until_s
+        return False
+
+
 class Spent(Budget):
     """Time that is over after so many looks."""
 
@@ -103,7 +112,7 @@ def held(
     sides = [Side(model, [{}], model.name) for model in models]
     watch = Device(random.Random(seed), **device)
     rounds = Rounds(
-        probe or Probe(), sides, threads, budget or Budget(60.0), lambda _: None, lambda: watch
+        probe or Probe(), sides, threads, budget or Endless(60.0), lambda _: None, lambda: watch
     )
     timing = rounds.hold()
     expected = 1 if threads != 1 and timing.by == "processor" else 0
