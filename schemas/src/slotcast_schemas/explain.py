@@ -7,6 +7,7 @@ what was to be converted is at hand. The value of an address is never shown: it 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -128,6 +129,9 @@ class _Hidden:
 
 
 _Any: Final = inspect.AnyType()
+_type_info: Final = functools.cache(inspect.type_info)
+"""Of the few types of messages and files. It takes up to milliseconds, most of what an error takes:
+who sends what is refused, again and again, must not cost that each time."""
 Path = tuple[str | int, ...]
 
 
@@ -244,7 +248,7 @@ def _replaced(given: Any, path: Path, value: object) -> object:
 
 def _type(kind: type, path: Path) -> inspect.Type:
     """Give the type at a path; `AnyType` where it cannot be told."""
-    found = inspect.type_info(kind)
+    found = _type_info(kind)
     for step in path:
         found = next(_inner(found, step), _Any)
     return found

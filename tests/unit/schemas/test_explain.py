@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from typing import Annotated, Any
 
@@ -10,11 +11,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import inspect
 
 from slotcast_device.config import Config
-from slotcast_schemas import fields
+from slotcast_schemas import explain, fields
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
+from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.offer import Group
 
 GOOD: dict[str, Any] = {
@@ -94,3 +97,18 @@ _JUNK = st.recursive(
 def test_whatever_is_wrong_the_message_can_be_made(change: dict[str, Any]) -> None:
     with contextlib.suppress(UsageError):
         convert({**GOOD, **change}, Config, "device.toml")
+
+
+def test_of_many_wrong_messages_the_type_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes milliseconds of a processor, that of a device included, and a thief sends many."""
+    read: list[object] = []
+
+    def type_info(kind: object) -> inspect.Type:
+        read.append(kind)
+        return inspect.type_info(kind)
+
+    monkeypatch.setattr(explain, "_type_info", functools.cache(type_info))
+    for number in range(50):
+        with pytest.raises(UsageError, match="sequence"):
+            convert({"sequence": f"no number {number}"}, Release, "a release")
+    assert read == [Release]
