@@ -1,7 +1,8 @@
 """Looking at a model's slots: at a start, before a way back, and when a release is vouched for.
 
 A start trusts no record: what each slot says it holds is read, hashed to the last byte, and held
-against the pinned root. What is found goes to `core.recovery`, which decides.
+against the pinned root. Whether a slot is whole, `slots` says. What is found goes to
+`core.recovery`, which decides.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Closing the one folder closes all that lies in it. A directory that is made is closed from the
 start. One that is there and open is closed if it was installed for a group (its set-group-id bit):
 its applications were told to be in that group. If one of them is not, it stays open and the agent
-says so, for an update of the agent must not take an application's model away.
+says so, for an update of the agent must not take an application's model away. The modes of files
+are set by `os_disk`.
 """
 
 from __future__ import annotations
