@@ -3,7 +3,8 @@
 Every check leaves a line of evidence with its figure, its limit and, where the active model was
 measured too, that one's figure. The first failed check gives the reason; the order is from
 "cannot run at all" to "runs, but costs too much", so the reason is the cause and not a symptom.
-How far outputs are from the expected ones is measured by `compare`.
+Whether inputs and outputs are as declared, and how far these are from the expected ones, is found
+by `compare`.
 Whether the model is too slow is decided by `speed`.
 """
 

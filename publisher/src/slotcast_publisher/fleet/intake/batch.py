@@ -1,4 +1,7 @@
-"""What is to be written of many messages: the last word of each device, and all that happened."""
+"""What is to be written of many messages: the last word of each device, and all that happened.
+
+When one is written is decided by `intake`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which devices an address asks for: the same words in the API and on the fleet's screen."""
+"""Which devices an address asks for: the same words in the API and on the fleet's screen.
+
+How they are found is for `database.listing` to say.
+"""
 
 from __future__ import annotations
 
