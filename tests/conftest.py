@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection() -> Generator[None, object, object]:
     """Keep the collector of garbage from looking through thousands of tests again and again.
 
-    Afterwards it looks as seldom as an agent's does (`runtime.garbage`): 4 % of the whole run.
+    Afterwards it looks seldom: at its usual pace that was 4 % of what unit tests took.
     """
     gc.disable()
     found = yield

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Table, bindparam, select, tuple_, update
 
 from slotcast_publisher.fleet.database.figures_blob import pack, unpack
-from slotcast_publisher.fleet.database.listing import CLOCK_OFF_S
+from slotcast_publisher.fleet.database.listing import is_clock_off
 from slotcast_publisher.fleet.database.tables import (
     IS_UNFOLDED,
     devices,
@@ -99,7 +99,7 @@ def hour_of(end_s: int, heard_s: int, clock_off_s: int | None) -> int:
         clock_off_s: the device's clock less ours; None for unknown.
     """
     off_s = clock_off_s or 0
-    ours_s = end_s - off_s if abs(off_s) > CLOCK_OFF_S else end_s
+    ours_s = end_s - off_s if is_clock_off(off_s) else end_s
     ours_s = min(max(ours_s, heard_s - OLDEST_S), heard_s)
     return ours_s - ours_s % HOUR_S
 
