@@ -6,23 +6,30 @@ It may be a pipe of the shell's, such as `<(ssh device cat request)`. What has n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from slotcast_schemas.errors import UsageError
 
 
-def read_named(path: Path, max_bytes: int) -> bytes:
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def read_named(path: Path, max_bytes: int, open_file: Callable[[Path], BinaryIO] = _open) -> bytes:
     """Read a file as a whole.
 
     Args:
         path: that was named.
         max_bytes: the most bytes that a file of its kind has.
+        open_file: opens it; `plain_files.open_regular` waits at no pipe.
 
     Raises:
         UsageError: it cannot be read, or has more bytes.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(max_bytes + 1)
     except OSError as exc:
         raise UsageError(f"could not read {path}: {exc.strerror}") from exc

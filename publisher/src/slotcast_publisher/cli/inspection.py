@@ -19,6 +19,7 @@ from slotcast_publisher.store import check_model_name
 from slotcast_publisher.supply.bom import make_bom
 from slotcast_publisher.supply.bundle import BUNDLE_MAX_BYTES
 from slotcast_publisher.supply.check import BUNDLE_PATH, describe_bundle
+from slotcast_publisher.supply.policy import read_file
 from slotcast_schemas.errors import Inconsistent, RefusedRelease, UsageError
 from slotcast_schemas.messages import Release
 from slotcast_schemas.named_files import read_named
@@ -103,7 +104,7 @@ def _describe_signature(repository: Repository, release: Release) -> str:
         return ""
     folder = repository.store.folder(release.model, release.version)
     try:
-        return describe_bundle(read_named(folder.files_dir / BUNDLE_PATH, BUNDLE_MAX_BYTES))
+        return describe_bundle(read_file(folder.files_dir / BUNDLE_PATH, BUNDLE_MAX_BYTES))
     except RefusedRelease as exc:
         return f"{BUNDLE_PATH}: {exc}"
 

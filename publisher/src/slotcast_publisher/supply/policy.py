@@ -37,6 +37,7 @@ from slotcast_schemas.decode_errors import UNDECODABLE
 from slotcast_schemas.decoders import make_decoders
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.explain import convert
+from slotcast_schemas.named_files import read_named
 from slotcast_schemas.plain_files import open_regular
 from slotcast_schemas.x509_errors import UNREADABLE
 
@@ -203,16 +204,9 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
 
 
 def read_file(path: Path, max_bytes: int = _FILE_MAX_BYTES) -> bytes:
-    """Read a small file that somebody gave.
+    """Read a small file that somebody gave, or that lies in a release; a pipe is refused.
 
     Raises:
         UsageError: it cannot be read, or is larger.
     """
-    try:
-        with open_regular(path) as file:
-            data = file.read(max_bytes + 1)
-    except OSError as exc:
-        raise UsageError(f"could not read {path}: {exc.strerror}") from exc
-    if len(data) > max_bytes:
-        raise UsageError(f"{path}: expected at most {max_bytes} bytes")
-    return data
+    return read_named(path, max_bytes, open_regular)
