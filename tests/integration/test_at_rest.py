@@ -82,7 +82,7 @@ def test_an_encrypted_release_is_installed_served_and_updated_and_never_lies_in_
     with Proxy((broker.host, broker.port), Plan(stall_at_bytes=60_000)) as proxy:
         device.change(broker.url, f"mqtt://127.0.0.1:{proxy.port}")
         process = device.spawn()
-        proxy.wait_for(lambda c: c.down_bytes >= 60_000)
+        device.wait_for_received(40_000, MODEL)
         process.kill()
         assert (device.folder(MODEL) / "content.key").exists()
         assert not lies_in_the_clear(device, 1)

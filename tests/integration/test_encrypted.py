@@ -114,7 +114,7 @@ def test_a_transfer_that_is_cut_and_an_agent_that_is_killed_go_on_with_what_is_t
     with Proxy((broker.host, broker.port), Plan(stall_at_bytes=60_000)) as proxy:
         device.change(broker.url, f"mqtt://127.0.0.1:{proxy.port}")
         process = device.spawn()
-        proxy.wait_for(lambda c: c.down_bytes >= 60_000)
+        device.wait_for_received(40_000, "multi")
         process.kill()
         proxy.resume()
         assert (device.folder("multi") / "content.key").exists()

@@ -76,6 +76,7 @@ def test_v2_arrives_over_a_link_that_is_cut_at_a_device_that_is_killed(
         p.wait_for(lambda c: c.down_bytes > 1_000_000)
         p.sever()
         p.wait_for(lambda c: c.down_bytes >= 2_000_000)
+        device.wait_for_received(1_000_000)
         process.kill()
         assert device.current().read_bytes() == old, "the old model serves whatever happens"
 

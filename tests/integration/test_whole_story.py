@@ -191,6 +191,7 @@ def the_second_comes_as_a_delta_through_a_cut_and_a_kill(story: Story) -> None:
             proxy.wait_for(lambda c: c.down_bytes > min(sizes) // 3)
             proxy.sever()
             proxy.wait_for(lambda c: c.down_bytes >= min(sizes) * 2 // 3)
+            device.wait_for_received(2 * CHUNK_BYTES, MODEL)
             process.kill()
             device.change(str(proxy.port), port)
         assert observer.of(MODEL)[-1].state is State.DOWNLOADING

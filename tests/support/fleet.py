@@ -60,7 +60,7 @@ from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import models as zoo
 from tests.support import mqtt_client
-from tests.support.waiting import WAIT_S
+from tests.support.waiting import WAIT_S, wait_until
 
 CHUNK_BYTES: Final = 4096
 PATIENT: Final = Trial(max_restarts=1000)
@@ -68,6 +68,7 @@ PATIENT: Final = Trial(max_restarts=1000)
 SOON_QUIET: Final = ReadbackWaits(quiet_s=0.1)
 """A broker on this machine sends what it retains with its answer; for one far away, `publish` waits
 a second of silence for each topic that nothing is retained under, and there are four of them."""
+_STAT_BLOCK_BYTES: Final = 512
 _FAST: Final = "\n[timing]\nreconnect_first_s = 0.02\nreconnect_cap_s = 0.2\nkeepalive_s = 5\n"
 
 
@@ -199,6 +200,21 @@ class Device:
     def current(self, model: str = "clf", entry: str = "model.onnx") -> Path:
         """Give what an application opens."""
         return self.folder(model) / "current" / entry
+
+    def wait_for_received(self, size_bytes: int, model: str = "clf") -> None:
+        """Wait until so much of a payload is on the disk; what a proxy has passed on may not be.
+
+        A process that is killed loses what the kernel had for it: on a busy machine, all of it.
+        """
+        incoming = self.folder(model) / "incoming"
+
+        def is_there() -> bool:
+            return any(
+                data.stat().st_blocks * _STAT_BLOCK_BYTES >= size_bytes
+                for data in incoming.glob("*/data")
+            )
+
+        wait_until(is_there, f"{size_bytes} bytes in {incoming}")
 
     def answers(self, model: str = "clf") -> NDArray[np.float32]:
         """Open what `current` opens, and run it."""
