@@ -10,6 +10,7 @@ is the child's process id, and how it ended.
 from __future__ import annotations
 
 import fcntl
+import gc
 import importlib
 import os
 import signal
@@ -27,6 +28,7 @@ REQUEST_MAX_BYTES: Final = 128 * 1024
 """A command's arguments and environment: JSON of a request is some kilobytes."""
 FDS_MAX: Final = 16
 _PRELOADED: Final = (
+    "numpy.random",  # imported by numpy when it is first used, as inputs are made
     "onnx",
     "onnxruntime",
     "slotcast_publisher.release.model_check_child",
@@ -131,6 +133,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in _PRELOADED:
         importlib.import_module(name)
     sys.path.pop(0)  # this folder, which children that are started with -P do not see
+    gc.freeze()  # a collector that looks through all of this in a child copies it, page by page
     serve(socket.socket(fileno=int(arguments[0])))
 
 
