@@ -12,6 +12,7 @@
 - Every line loses the passwords and tokens in it, whoever wrote it.
 - An argument with a password is warned of: every user of the machine can read it.
 - Whatever umask a command was started with, other users may write into nothing that it makes.
+- Python seldom looks for garbage: what a command imports is none, and is looked through each time.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
+from slotcast_schemas.garbage import keep_what_is_there, look_for_garbage_seldom
 from slotcast_schemas.redact import has_password, hide_passwords
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:
         name: what its lines begin with.
         load: imports the command and gives its `main`, which gives the exit code.
     """
+    look_for_garbage_seldom()
     _open_streams()
     os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
     _set_handlers(_Leave(STOPPED, f"{name}: stopped\n"))
@@ -61,6 +64,7 @@ def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:
     code = _run(name, main, stop)
     # The interpreter's own end takes a while as well; nothing is left that a signal could spoil.
     _set_handlers(_Leave(code))
+    keep_what_is_there()
     sys.exit(code)
 
 

@@ -22,6 +22,7 @@ from slotcast_publisher.release.model_check import SamplesWanted
 from slotcast_schemas import process_memory
 from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.errors import SlotcastError
+from slotcast_schemas.garbage import keep_what_is_there, look_for_garbage_seldom
 from slotcast_schemas.probe import SlotModel, confine
 from slotcast_schemas.probe.runtime_words import cause_of
 
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> int:
     """Look at one model; 0 if it is sound, 1 if not."""
     request = json.loads(arguments[0])
     confine.die_with(int(request["parent_pid"]))
+    look_for_garbage_seldom()
     model = msgspec.convert(request["model"], SlotModel)
     wanted = msgspec.convert(request["samples"], SamplesWanted | None)
     try:
@@ -48,6 +50,7 @@ def main(arguments: list[str]) -> int:
     except Exception as exc:  # noqa: BLE001 - whatever a model can provoke is its error
         report = {"error": cause_of(exc, model.slot)[:2000]}
     sys.stdout.write(json.dumps(report))
+    keep_what_is_there()
     return 1 if "error" in report else 0
 
 

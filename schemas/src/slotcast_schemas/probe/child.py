@@ -23,6 +23,7 @@ import numpy as np
 from slotcast_schemas import __version__, outputs
 from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.errors import MalformedMessage
+from slotcast_schemas.garbage import look_for_garbage_seldom
 from slotcast_schemas.limits import DETAIL_MAX_CHARS
 from slotcast_schemas.messages.release import Probe
 from slotcast_schemas.probe import compare, confine
@@ -403,6 +404,7 @@ def main(arguments: list[str]) -> int:
         print(said, file=sys.stderr, flush=True)
         return 1
     confine.die_with(parent_pid)
+    look_for_garbage_seldom()
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeRequest)
     confine.step_back()
     _close_in(request, parent_pid)

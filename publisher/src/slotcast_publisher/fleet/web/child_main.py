@@ -15,14 +15,13 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from slotcast_publisher.cli.serving import DATABASE_VARIABLE
-from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
-from slotcast_publisher.fleet.web.running import Page, open_page
-from slotcast_publisher.repository import Repository
-from slotcast_publisher.serve.log import LibraryLines
 from slotcast_schemas.errors import SlotcastError
+from slotcast_schemas.garbage import look_for_garbage_seldom
+
+if TYPE_CHECKING:
+    from slotcast_publisher.fleet.web.running import Page
 
 NICENESS: Final = 5
 """How far it stands back for what listens to devices."""
@@ -44,6 +43,13 @@ def main() -> int:
     """Run the page; gives 1, with the reason said, if it cannot be."""
     path, number = Path(sys.argv[1]), int(sys.argv[2])
     os.nice(NICENESS)
+    look_for_garbage_seldom()
+    from slotcast_publisher.cli.serving import DATABASE_VARIABLE
+    from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
+    from slotcast_publisher.fleet.web.running import open_page
+    from slotcast_publisher.repository import Repository
+    from slotcast_publisher.serve.log import LibraryLines
+
     logging.getLogger().addHandler(LibraryLines(say))
     try:
         repo = Repository(path)
