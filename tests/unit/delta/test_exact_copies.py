@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import bsdiff4
 import numpy as np
@@ -36,6 +37,22 @@ def made(data: bytes, old: bytes, window: int) -> bytes:
 @given(st.binary(max_size=64) | WORDS.map(b"".join), WORDS.map(b"".join), st.sampled_from([4, 8]))
 def test_steps_make_the_data(data: bytes, old: bytes, window: int) -> None:
     assert made(data, old, window) == data
+
+
+@given(WORDS.map(b"".join), WORDS.map(b"".join), st.sampled_from([4, 8]))
+def test_windows_that_no_data_has_need_not_be_sorted(data: bytes, old: bytes, window: int) -> None:
+    steps = find_copies(data, old, window)
+    every = np.ones(1 << exact_copies._KIND_BITS, dtype=np.bool_)
+    with patch.object(exact_copies, "kinds_of_windows", return_value=every):
+        assert find_copies(data, old, window) == steps
+
+
+def test_of_bytes_that_are_not_alike_hardly_any_window_is_sorted() -> None:
+    rng = np.random.default_rng(4)
+    data, old = rng.bytes(40_000), rng.bytes(400_000) + b"a window that both have"
+    kinds = exact_copies.kinds_of_windows([data, b"a window that both have"], 8)
+    keys = exact_copies.sorted_windows(old, 8, kinds)
+    assert 16 <= len(keys) < len(old) // 20
 
 
 @pytest.mark.parametrize("window", [4, 8])

@@ -8,6 +8,7 @@ were, so their steps pack to a few bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -32,6 +33,9 @@ _HASH_BITS: Final = np.uint64(32)
 _POSITIONS: Final = (1 << 32) - 1
 """The bits of a key that hold a position."""
 
+_KIND_BITS: Final = 22
+"""The highest bits of a hash, by which it is known that no window of the data has it."""
+
 
 def find_copies(data: bytes, old: bytes, window: int) -> tuple[list[Step], bytes] | None:
     """Give the steps that make `data`, and the bytes to insert; None where they are too many.
@@ -41,7 +45,7 @@ def find_copies(data: bytes, old: bytes, window: int) -> tuple[list[Step], bytes
         old: the bytes to copy from.
         window: the least bytes of a copy, a power of two.
     """
-    keys = sorted_windows(old, window)
+    keys = sorted_windows(old, window, kinds_of_windows([data], window))
     steps: list[Step] = []
     inserted: list[bytes] = []
     end = old_end = 0  # of the last copy
@@ -59,20 +63,44 @@ def find_copies(data: bytes, old: bytes, window: int) -> tuple[list[Step], bytes
         end, old_end = start + added, old_start + added
 
 
-def sorted_windows(old: bytes, window: int) -> NDArray[np.uint64]:
-    """Give hash and position of each window in one number, sorted; uint64, shape (n,).
+def kinds_of_windows(pieces: Iterable[bytes], window: int) -> NDArray[np.bool_]:
+    """Give by its highest bits which hashes windows of the data have; bool, shape (kinds,).
+
+    Args:
+        pieces: all that is to be made, or more.
+        window: the least bytes of a copy, a power of two.
+    """
+    kinds = np.zeros(1 << _KIND_BITS, dtype=np.bool_)
+    for data in pieces:
+        for start in range(0, len(data) - window + 1, _SLAB_BYTES):
+            slab = data[start : start + _SLAB_BYTES + window - 1]
+            kinds[_kinds(_hashes(slab, window))] = True
+    return kinds
+
+
+def _kinds(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return hashes >> (_HASH_BITS - np.uint64(_KIND_BITS))
+
+
+def sorted_windows(old: bytes, window: int, kinds: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Give hash and position of each window that may be wanted, sorted; uint64, shape (n,).
+
+    Both are in one number. Of old bytes that are hardly alike few are kept, and to sort all of them
+    took longer than all else.
 
     Args:
         old: the bytes to copy from.
         window: the least bytes of a copy, a power of two.
+        kinds: of the data's windows.
     """
     count = max(0, len(old) - window + 1)
-    keys = np.empty(count, dtype=np.uint64)
+    parts = [np.empty(0, dtype=np.uint64)]
     for start in range(0, count, _SLAB_BYTES):
         slab = old[start : min(count, start + _SLAB_BYTES) + window - 1]
         hashes = _hashes(slab, window)
-        positions = np.arange(start, start + len(hashes), dtype=np.uint64)
-        keys[start : start + len(hashes)] = (hashes << _HASH_BITS) | positions
+        kept = np.flatnonzero(kinds[_kinds(hashes)])
+        parts.append((hashes[kept] << _HASH_BITS) | (kept + start).astype(np.uint64))
+    keys = np.concatenate(parts)
     keys.sort()
     return keys
 

@@ -14,12 +14,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from slotcast_publisher.delta.exact_copies import equal_bytes, next_copy, sorted_windows
+from slotcast_publisher.delta.exact_copies import (
+    equal_bytes,
+    kinds_of_windows,
+    next_copy,
+    sorted_windows,
+)
 from slotcast_schemas.codecs.delta.segments import Copy, Other, Segment, TensorSegment
 from slotcast_schemas.codecs.source import Source
 
 SEARCHED_MAX: Final = 6 * 1024 * 1024
-"""The most old bytes that are searched; they take eight times as much memory for it."""
+"""The most old bytes that are searched; they take up to eight times as much memory for it."""
 
 COPIES_MAX: Final = 16_384
 """The most copies that other bytes are told by; a script of more is no small one."""
@@ -36,17 +41,20 @@ class OldBytes:
 
     Args:
         base: the old image.
+        target: the new one.
         segments: those of the whole new image.
         window: the least bytes of a copy from here.
     """
 
-    def __init__(self, base: Source, segments: list[Segment], window: int) -> None:
+    def __init__(self, base: Source, target: Source, segments: list[Segment], window: int) -> None:
         gaps = _gaps(segments, base.size_bytes)
         if sum(size_bytes for _, size_bytes in gaps) > SEARCHED_MAX:
             gaps = []
         self._offsets = [offset for offset, _ in gaps]
         self._ends = np.cumsum([size_bytes for _, size_bytes in gaps], dtype=np.int64)
         self._data = b"".join(base.read_at(*gap) for gap in gaps)
+        self._target = target
+        self._segments = segments
         self._window = window
         self._keys: NDArray[np.uint64] | None = None
 
@@ -54,12 +62,13 @@ class OldBytes:
         """Give the next copy in the data: where it begins, where here, and its size.
 
         Args:
-            data: what is to be made.
+            data: what is to be made, out of the target's other bytes.
             at: where to look from.
             old_end: where the last copy ended here.
         """
         if self._keys is None:
-            self._keys = sorted_windows(self._data, self._window)
+            kinds = kinds_of_windows(_others(self._target, self._segments), self._window)
+            self._keys = sorted_windows(self._data, self._window, kinds)
         found = next_copy(data, self._data, self._keys, at, old_end, self._window)
         return (
             None if found is None else (*found, equal_bytes(data, found[0], self._data, found[1]))
@@ -109,7 +118,7 @@ def flatten(
         segments: all of it, in order; no tensor of them has holes.
         window: the least bytes of a copy that is looked for.
     """
-    old = OldBytes(base, segments, window)
+    old = OldBytes(base, target, segments, window)
     flat: list[Segment] = []
     position = 0
     for index, segment in enumerate(segments):
@@ -124,6 +133,15 @@ def flatten(
         if len(flat) > COPIES_MAX + len(segments):
             return None
     return _joined(flat)
+
+
+def _others(target: Source, segments: list[Segment]) -> Iterator[bytes]:
+    """Give the other bytes of the target, piece by piece."""
+    position = 0
+    for segment in segments:
+        if isinstance(segment, Other):
+            yield target.read_at(position, segment.size_bytes)
+        position += segment.size_bytes
 
 
 def _told(
