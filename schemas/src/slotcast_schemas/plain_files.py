@@ -142,7 +142,11 @@ def read_regular(path: Path, limit_bytes: int = FILE_MAX_BYTES) -> bytes:
         OSError: it cannot be read, is a pipe, a socket, a device or a folder, or has more bytes.
     """
     with open_regular(path) as file:
-        data = file.read(limit_bytes + 1)
+        # Room for all that it may have would be asked of the system each time.
+        size_bytes = min(os.fstat(file.fileno()).st_size, limit_bytes)
+        data = file.read(size_bytes + 1)
+        if len(data) > size_bytes:  # it grew, or says no size, as those of /proc
+            data += file.read(limit_bytes + 1 - len(data))
     if len(data) > limit_bytes:
         said = (
             f"expected at most {limit_bytes} bytes, it has more: bring back the file that was there"

@@ -6,6 +6,7 @@ time; `--help`, `--version` and completion of names need none of that.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import dataclass
 from typing import Any, Final
@@ -141,6 +142,7 @@ def register_entries(app: typer.Typer) -> None:
         app.command(name, help=entry.summary)(_not_loaded)
 
 
+@functools.cache
 def load(name: str) -> Any:
     """Import the module of a command; gives what typer made of the command."""
     app = typer.Typer(rich_markup_mode=None)

@@ -10,6 +10,7 @@ makes any of it known to devices, so that a command that was stopped can simply 
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -56,12 +57,12 @@ class MetadataFiles:
             if not self.timestamp_file.exists():
                 return []
             return [self.read(role, Timestamp).signed.version]
-        found = (_VERSIONED.fullmatch(p.name) for p in self._place(role).glob(f"*.{role}.json"))
+        found = map(_VERSIONED.fullmatch, _names(self._place(role)))
         return sorted(int(match[1]) for match in found if match and match[2] == role)
 
     def roles(self) -> set[str]:
         """Name every role that has signed metadata, but for the timestamp."""
-        found = (_VERSIONED.fullmatch(path.name) for path in self._folder.glob("*.json"))
+        found = map(_VERSIONED.fullmatch, _names(self._folder))
         roots = {Root.type} if self._roots != self._folder else set()
         return roots | {match[2] for match in found if match}
 
@@ -128,6 +129,15 @@ class MetadataFiles:
 
     def _place(self, role: str) -> Path:
         return self._roots if role == Root.type else self._folder
+
+
+def _names(folder: Path) -> list[str]:
+    """Give the names in a folder; none where it is not there or cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except OSError:
+        return []
 
 
 class SignedAt:
