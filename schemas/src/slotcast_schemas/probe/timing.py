@@ -100,7 +100,8 @@ class Rounds:
         sides: the candidate, and the active model where there is one.
         threads: of their sessions; 0 is as many as the runtime takes.
         budget: the probe's time.
-        tell: told before each turn which model runs, in case it takes the process with it.
+        tell: told which model runs, before it runs after the other one, in case it takes the
+            process with it.
         stopwatch: makes one for the threads that there are.
     """
 
@@ -122,6 +123,7 @@ class Rounds:
         self._stopwatch = stopwatch
         self._until_s = budget.until_s()
         self._lots = random.Random()  # noqa: S311 (an order that nothing else follows)
+        self._told = ""
         self._held: list[list[list[RunTime]]] = []
         self._waited_s = self._wall_s = 0.0
 
@@ -159,7 +161,7 @@ class Rounds:
         self._watch.close()
         self._threads = 1
         for side in self._sides:
-            self._tell(side.at)
+            self._tell_of(side)
             side.model.reload(1)
         self._held.clear()
         self._waited_s = self._wall_s = 0.0
@@ -173,12 +175,18 @@ class Rounds:
         self._held.append([turns[at] for at in sorted(turns)])
 
     def _turn(self, side: Side, runs: int, sample: int) -> list[RunTime]:
-        self._tell(side.at)
+        self._tell_of(side)
         feed = side.feeds[sample % len(side.feeds)]
         taken = [self._watch.time(partial(side.model.run, feed)) for _ in range(runs)]
         self._wall_s += sum(run.wall_s for run in taken)
         self._waited_s += sum(min(run.waited_s, run.wall_s) for run in taken)
         return taken
+
+    def _tell_of(self, side: Side) -> None:
+        """Tell which model runs next; each word wakes the parent, on the processors timed here."""
+        if side.at != self._told:
+            self._tell(side.at)
+            self._told = side.at
 
     # --- what was seen, and whether it is enough -------------------------------------------------
 
