@@ -64,6 +64,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder = config.stash.get(_FOLDER, None)
     if folder is not None:
         folder.close()
+    gc.collect()  # whoever ends with an error that nobody saw is seen now
+    gc.freeze()  # what is left need not be looked through twice more as Python ends
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +80,15 @@ def production_broker() -> Iterator[Broker]:
     """A Mosquitto with the production configuration (TLS, ACL, limits), shared."""
     with mosquitto("production") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def new_databases() -> Iterator[None]:
+    """New databases of a fleet are copies of one whose steps were run; for a file of tests."""
+    from tests.support.fleet_database import quick_databases
+
+    with quick_databases():
+        yield
 
 
 @pytest.fixture(scope="module")

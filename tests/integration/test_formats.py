@@ -22,7 +22,6 @@ from slotcast_device.exit_codes import OK
 from slotcast_publisher.release.build import Released
 from slotcast_publisher.release.chosen_limits import ChosenLimits
 from slotcast_publisher.release.delta_payloads import DeltaBuilder
-from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_schemas.errors import ModelFailed
 from slotcast_schemas.messages import Release
@@ -34,6 +33,7 @@ from tests.support.brokers import Broker
 from tests.support.fleet import PATIENT, Device, Observer, Publisher
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.model_files import gguf_bytes
+from tests.support.packed_once import PackedOnce
 from tests.support.probing import golden_samples, run_rows
 
 pytestmark = [pytest.mark.broker]
@@ -55,7 +55,7 @@ def release(publisher: Publisher, version: str, name: str, content: bytes, **mor
     quick = ChosenLimits(probe={"runs": 1, "max_latency_ratio": None})
     fields: dict[str, Any] = {"trial": PATIENT, "files": (folder,), "limits": quick, **more}
     request = ReleaseRequest(model="clf", version=version, **fields)
-    return publisher.repo.build_release(request, builders=(FullBuilder(), DeltaBuilder()))
+    return publisher.repo.build_release(request, builders=(PackedOnce(), DeltaBuilder()))
 
 
 def installed(publisher: Publisher, version: str, device: Device) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.weights_builder import WeightsBuilder
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker
 from tests.support.fleet import Device, Observer, Publisher, model_bytes
+from tests.support.packed_once import PackedOnce
 from tests.support.proxy import Plan, Proxy
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
@@ -25,7 +25,7 @@ def both(publisher: Publisher) -> Publisher:
     """Two releases that are offered easy and small, with a file that stays."""
     for number in (1, 2):
         files = {"model.onnx": model_bytes(number, SIZE_BYTES), "labels/names.bin": LABELS}
-        publisher.release("multi", str(number), files, builders=(FullBuilder(), WeightsBuilder()))
+        publisher.release("multi", str(number), files, builders=(PackedOnce(), WeightsBuilder()))
     return publisher
 
 

@@ -15,13 +15,13 @@ import pytest
 from slotcast_device.core.waits import Waits
 from slotcast_device.exit_codes import ENDED_OTHERWISE, NO_BROKER, OK, USAGE
 from slotcast_publisher.notice import OfferWanted
-from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_schemas.messages.offer import Group
 from slotcast_schemas.states import State
 from slotcast_schemas.topics import DEFAULT_PREFIX
 from tests.support.brokers import Broker, mosquitto
 from tests.support.fleet import Device, Observer, Publisher, model_bytes
 from tests.support.fleet_fixtures import behind, new_prefix, serves
+from tests.support.packed_once import PackedOnce
 from tests.support.ports import free_ports
 from tests.support.proxy import Packet, Plan, Proxy
 
@@ -307,7 +307,7 @@ def test_labels_that_did_not_change_are_not_fetched_again(
     labels = random.Random(1).randbytes(300_000)
     for number in (1, 2):
         files = {"model.onnx": model_bytes(number, 1 << 18), "labels/names.bin": labels}
-        publisher.release("multi", str(number), files, builders=(FullBuilder(),))
+        publisher.release("multi", str(number), files, builders=(PackedOnce(),))
     with Proxy((broker.host, broker.port)) as proxy:
         device = publisher.provision(
             "cam-1", tmp_path / "cam-1", f"mqtt://127.0.0.1:{proxy.port}", models=["multi"]

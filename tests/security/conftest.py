@@ -20,3 +20,8 @@ def device(publisher: Publisher, tmp_path: Path) -> Device:
     publisher.publish("clf", "1")
     assert device.run_once().state is State.COMMITTED
     return device
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_steps_of_databases(new_databases: None) -> None:
+    """What is in a database is asked here, not how its tables are made."""

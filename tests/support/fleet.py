@@ -47,7 +47,7 @@ from slotcast_publisher import settings as settings_file
 from slotcast_publisher.delivery import publish as publishing
 from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_publisher.notice import OfferWanted
-from slotcast_publisher.release.payloads import Builder, FullBuilder
+from slotcast_publisher.release.payloads import Builder
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
@@ -60,6 +60,7 @@ from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import models as zoo
 from tests.support import mqtt_client
+from tests.support.packed_once import PackedOnce
 from tests.support.waiting import WAIT_S, wait_until
 
 CHUNK_BYTES: Final = 4096
@@ -123,7 +124,7 @@ class Publisher:
         same_as: str | None = None,
         trial: Trial = PATIENT,
         memory_bytes: int = 0,
-        builders: Sequence[Builder] = (FullBuilder(),),
+        builders: Sequence[Builder] = (PackedOnce(),),
         encrypt: bool | None = None,
     ) -> Release:
         """Release files given by name; by default with the full payload only.

@@ -9,13 +9,15 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import Engine, Table, func, insert, select
 
-from slotcast_publisher.fleet.database import migrate
+from slotcast_publisher.fleet.database import database, migrate
 from slotcast_publisher.fleet.database.database import Database, open_database
 from slotcast_publisher.fleet.database.figures_blob import pack_summary
 from slotcast_publisher.fleet.figures.histograms import GRID_S
@@ -42,6 +44,26 @@ def make_database(path: Path) -> Database:
 
     They are most of what a test of a page computes. `test_opening.py` has those of each database.
     """
+    put_empty_database(path)
+    return open_database(path)
+
+
+@contextlib.contextmanager
+def quick_databases() -> Iterator[None]:
+    """For the length of the block, a new database in a file is a copy, whoever opens it here."""
+
+    def bring_up_to_date(engine: Engine, name: str, path: Path | None) -> None:
+        if path is not None and path.parent.is_dir() and not path.exists():
+            put_empty_database(path)
+        migrate.bring_up_to_date(engine, name, path)
+
+    _empty_database()
+    with patch.object(database, "bring_up_to_date", bring_up_to_date):
+        yield
+
+
+def put_empty_database(path: Path) -> None:
+    """Put a new database there, with its own id."""
     path.write_bytes(_empty_database())
     path.chmod(0o600)
     made = {migrate.ID: secrets.token_hex(8), migrate.KNOWS_SINCE: str(int(time.time()))}
@@ -49,7 +71,6 @@ def make_database(path: Path) -> Database:
         connection.executemany(
             "UPDATE meta SET value = ? WHERE key = ?", [(v, k) for k, v in made.items()]
         )
-    return open_database(path)
 
 
 @functools.cache

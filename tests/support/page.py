@@ -9,8 +9,10 @@ with running_page(tmp_path) as page:
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -106,7 +108,7 @@ class RunningPage:
         Args:
             cookies: that it has of this page already.
         """
-        browser = Browser(base_url=self.url, headers=HTML, timeout=WAIT_S)
+        browser = Browser(base_url=self.url, headers=HTML, timeout=WAIT_S, verify=_tls())
         for name, value in (cookies or {}).items():
             browser.cookies.set(name, value, domain="127.0.0.1", path="/")
         return self._stack.enter_context(browser)
@@ -129,13 +131,19 @@ class RunningPage:
         """Give a program that sends a token of this scope."""
         _, text = self.context.tokens.make("test", frozenset(scope), 1, TESTER)
         headers = {"authorization": f"Bearer {text}", "accept": "application/json"}
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=WAIT_S)
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=WAIT_S, verify=_tls())
         return self._stack.enter_context(client)
 
     def audit(self) -> list[AuditEntry]:
         """Give the audit log, the newest first."""
         with self.database.reading() as connection:
             return entries(connection, before_id=None, limit=1000)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """What no browser of these pages uses, made once: it reads all certificates of the system."""
+    return ssl.create_default_context()
 
 
 @contextlib.contextmanager

@@ -15,12 +15,12 @@ import msgspec
 from examples.demo.careless import Answer, answering, check_stand_in
 from slotcast_publisher.release.given_files import SAMPLES_PATH
 from slotcast_publisher.release.model_check import SamplesWanted
-from slotcast_publisher.release.payloads import FullBuilder
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import Trial
 from tests.support import models
 from tests.support.fleet import PATIENT, Publisher
+from tests.support.packed_once import PackedOnce
 
 STAND_IN: Final = models.classifier(1)
 
@@ -49,7 +49,7 @@ def release_unchecked(
         model="clf", version=version, files=(folder,), seed=1, trial=trial, is_probed=False
     )
     with answering(lambda _: (facts, golden)):
-        return publisher.repo.build_release(request, builders=(FullBuilder(),)).release
+        return publisher.repo.build_release(request, builders=(PackedOnce(),)).release
 
 
 @functools.cache

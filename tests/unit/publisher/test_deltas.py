@@ -18,6 +18,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from tests.support.fleet import model_bytes
+from tests.support.packed_once import PackedOnce
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def release(repo: Repository, tmp_path: Path, number: int, builder: DeltaBuilder
     file = tmp_path / "model.onnx"
     file.write_bytes(model_bytes(number, 1 << 14))
     request = ReleaseRequest(model="clf", version=str(number), files=(file,), is_probed=False)
-    done = repo.build_release(request, builders=(FullBuilder(), builder))
+    done = repo.build_release(request, builders=(PackedOnce(), builder))
     bases = [r.payload.base.version for r in done.payloads if r.payload.base is not None]
     return list(dict.fromkeys(bases))
 
@@ -47,7 +48,7 @@ def test_where_lines_moved_devices_of_before_are_offered_a_delta_too(
     for version, builder in (("1", ANY), ("2", ANY), ("3", DeltaBuilder())):
         file.write_bytes(model.SerializeToString())
         request = ReleaseRequest(model="clf", version=version, files=(file,), is_probed=False)
-        done = repo.build_release(request, builders=(FullBuilder(), builder))
+        done = repo.build_release(request, builders=(PackedOnce(), builder))
         deltas = [each.payload for each in done.payloads if each.payload.base is not None]
         if version == "2":
             plain, mapped, short = sorted(deltas, key=lambda each: each.codec)

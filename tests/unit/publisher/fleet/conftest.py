@@ -47,3 +47,8 @@ def world(steered_repo: Path, tmp_path: Path) -> SteeredFleet:
     """A fleet that is steered, with releases to roll out."""
     shutil.copytree(steered_repo, tmp_path / "repo")
     return SteeredFleet(tmp_path / "repo")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_steps_of_databases(new_databases: None) -> None:
+    """What is in a database is asked here, not how its tables are made."""

