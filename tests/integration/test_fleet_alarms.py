@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.cli import app
@@ -23,6 +22,7 @@ from slotcast_schemas.messages.status import SlotStatus, Target
 from slotcast_schemas.states import State
 from tests.support import messages as given
 from tests.support.brokers import Broker
+from tests.support.cli_runner import CliRunner
 from tests.support.fleet import Publisher
 from tests.support.postgresql import PostgresqlUnavailable, postgresql
 from tests.support.waiting import WAIT_S

@@ -25,10 +25,10 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from tests.support.brokers import Broker
+from tests.support.cli_runner import CliRunner
 from tests.support.waiting import WAIT_S
 
 pytestmark = pytest.mark.broker

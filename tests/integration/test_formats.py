@@ -290,9 +290,8 @@ def test_a_model_compiled_for_another_machine_is_released_unseen(empty: Publishe
 
 def test_the_commands_say_and_show_the_format(empty: Publisher, tmp_path: Path) -> None:
     """`slotcast release --format` and `inspect`, as a person types them."""
-    from typer.testing import CliRunner
-
     from slotcast_publisher.cli import app
+    from tests.support.cli_runner import CliRunner
 
     (tmp_path / "weights.bin").write_bytes(opaque_models.classifier(1))
     run = CliRunner().invoke

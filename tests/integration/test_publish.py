@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.delivery.broker_connect import fetch_retained, open_link
@@ -31,6 +30,7 @@ from tests.support import models
 from tests.support.broker_front import BrokerFront
 from tests.support.brokers import Broker, mosquitto
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner
 from tests.support.proxy import Packet, Plan, Proxy
 from tests.support.retained import retained
 from tests.support.waiting import WAIT_S

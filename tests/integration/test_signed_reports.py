@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.fleet.database import tables
@@ -18,6 +17,7 @@ from slotcast_schemas.signed_report import encode_report
 from slotcast_schemas.states import State
 from tests.support import messages as given
 from tests.support.brokers import Broker
+from tests.support.cli_runner import CliRunner
 from tests.support.fleet import Device, Publisher
 from tests.support.fleet_fixtures import new_prefix
 from tests.support.recorder import overhearing

@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner, Key, Signature, Signer
 from tuf.api.metadata import Metadata, Root
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.errors import Conflict, KeyUnavailable
@@ -32,6 +31,7 @@ from slotcast_publisher.trust.notice_proof import verify_notice
 from slotcast_schemas import wire
 from slotcast_schemas.errors import RefusedRelease, UsageError
 from slotcast_schemas.messages import Notice
+from tests.support.cli_runner import CliRunner
 from tests.support.role_sets import make_repository, new_key
 
 pytestmark = pytest.mark.usefixtures("quick_probes")

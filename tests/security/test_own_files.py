@@ -19,7 +19,6 @@ from types import FrameType
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from typer.testing import CliRunner
 
 from slotcast_device.cli import main as device_main
 from slotcast_device.storage.identity import DeviceIdentity
@@ -30,6 +29,7 @@ from slotcast_schemas.errors import SlotcastError, UsageError
 from slotcast_schemas.plain_files import open_regular, read_regular
 from slotcast_schemas.states import State
 from tests.support import models
+from tests.support.cli_runner import CliRunner
 from tests.support.fleet import Publisher
 
 pytestmark = [pytest.mark.usefixtures("quick_probes"), pytest.mark.timeout(300)]

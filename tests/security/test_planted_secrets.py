@@ -20,7 +20,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_device.access_check import configuration_problems
 from slotcast_device.config import DeviceConfig
@@ -39,6 +38,7 @@ from slotcast_schemas.errors import SlotcastError, UsageError
 from slotcast_schemas.redact import has_password, hide_passwords
 from slotcast_schemas.states import State
 from tests.support.brokers import Broker as RealBroker
+from tests.support.cli_runner import CliRunner
 from tests.support.fleet import Device, Observer, Publisher
 from tests.support.serving import Served
 from tests.support.watching import watching

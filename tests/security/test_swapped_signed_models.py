@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.repository import Repository
@@ -22,6 +21,7 @@ from slotcast_publisher.supply.bundle import write_bundle
 from slotcast_publisher.supply.check import BUNDLE_PATH, sha256_of_files
 from slotcast_publisher.supply.manifest import write_manifest
 from slotcast_schemas.errors import BadSignature, Inconsistent, MalformedMessage, UsageError
+from tests.support.cli_runner import CliRunner
 from tests.support.fleet import Publisher, model_bytes
 from tests.support.model_signing import resigned, statement_of, stock, write_key
 

@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner
-
 from slotcast_publisher.cli import app
+from tests.support.cli_runner import CliRunner
 
 _DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 

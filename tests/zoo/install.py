@@ -21,7 +21,6 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import msgspec
-from typer.testing import CliRunner
 
 from slotcast_publisher import cli
 from slotcast_publisher.cli import releases
@@ -29,6 +28,7 @@ from slotcast_publisher.release.build import build_release
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.store import ReleaseFolder, Store
 from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
+from tests.support.cli_runner import CliRunner
 from tests.zoo.damage import damaged
 from tests.zoo.forked import is_forking, run_forked
 from tests.zoo.listing import ZooModel

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli.delta import register
 from slotcast_schemas.errors import UsageError
+from tests.support.cli_runner import CliRunner
 from tests.support.deltas import model_bytes
 
 

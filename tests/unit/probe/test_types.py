@@ -31,9 +31,8 @@ MODELS = {
     "text": typed_models.words(),
     "empty dimension": typed_models.nothing_in_it(),
 }
-
-
 UNSAMPLED = Probe()
+pytestmark = pytest.mark.usefixtures("quick_probes")
 
 
 def on_device(folder: Path, probe: Probe = UNSAMPLED) -> ProbeResult:

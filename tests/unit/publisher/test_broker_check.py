@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app, checking, exit_code
 from slotcast_publisher.delivery.broker_check import BrokerReport, check_broker
@@ -16,6 +15,7 @@ from slotcast_publisher.delivery.readback import ReadbackWaits
 from slotcast_schemas.errors import BrokerRefused, LinkDown, UsageError
 from slotcast_schemas.topics import Topics
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner
 from tests.support.limited_broker import LimitedBroker, LimitedLink
 
 AT_ONCE = ReadbackWaits(quiet_s=0, answer_s=0, patience_s=0.01, again_s=0.001)

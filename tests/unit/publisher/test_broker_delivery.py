@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app, exit_code
 from slotcast_publisher.delivery import broker_delivery
@@ -22,6 +21,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Broker
 from slotcast_schemas.errors import BrokerRefused, LinkDown
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner
 from tests.support.limited_broker import LimitedBroker, LimitedLink
 from tests.support.role_sets import signed_files
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.cli.limit_options import option_of
@@ -27,6 +26,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.release import Probe, Release, Runtime, Trial
 from tests.support import typed_models
+from tests.support.cli_runner import CliRunner
 
 EVERY: dict[str, Any] = {
     "probe.rtol": 0.5,

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from typer.testing import CliRunner
 
 from slotcast_device.storage.identity import DeviceIdentity
 from slotcast_publisher.cli import app, exit_code
@@ -22,6 +21,7 @@ from slotcast_schemas.enrolment import write_enrolment
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages.offer import Group
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner
 
 
 def run(*arguments: object) -> dict[str, Any]:

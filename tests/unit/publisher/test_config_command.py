@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher import settings as settings_file
 from slotcast_publisher.cli import app
@@ -16,6 +15,7 @@ from slotcast_publisher.settings import Settings, change
 from slotcast_schemas.describe import keys_of
 from slotcast_schemas.errors import UsageError
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner
 
 WRITTEN = """\
 # Ours; ask Kim before you change it.

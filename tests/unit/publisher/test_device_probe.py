@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.release import device_probe
@@ -18,6 +17,7 @@ from slotcast_schemas.errors import ModelFailed
 from slotcast_schemas.messages.release import PROBE2, Release
 from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_probe
 from tests.support import models, typed_models
+from tests.support.cli_runner import CliRunner
 
 
 def on_device(folder: Path, release: Release) -> ProbeResult:

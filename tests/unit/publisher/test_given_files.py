@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.release.build import Released
@@ -14,6 +13,7 @@ from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from tests.support import models
+from tests.support.cli_runner import CliRunner
 
 
 def trained(folder: Path, name: str, seed: int) -> Path:

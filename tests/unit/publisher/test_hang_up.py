@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.certificates.renewals import RenewalOffice
 from slotcast_publisher.cli import app, exit_code
@@ -26,6 +25,7 @@ from slotcast_schemas.errors import BrokerRefused, LinkDown
 from slotcast_schemas.topics import Topics
 from tests.support.broker_front import BrokerFront
 from tests.support.certificates import Authority
+from tests.support.cli_runner import CliRunner
 from tests.support.serving import Served
 from tests.unit.publisher.test_serve_listener import HANGS_UP, broker_of
 

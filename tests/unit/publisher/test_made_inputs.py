@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.release.build import Released
@@ -23,6 +22,7 @@ from slotcast_schemas.probe import ProbeRequest, ProbeResult, SlotModel, run_pro
 from slotcast_schemas.probe.runtime import Feed
 from slotcast_schemas.samples import Samples, read_samples
 from tests.support import input_models, typed_models
+from tests.support.cli_runner import CliRunner
 from tests.support.old_packages import NEWEST_TREES, PADS_WITHIN_BOUNDS
 
 

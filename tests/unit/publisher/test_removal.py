@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.delivery import broker_delivery
@@ -28,6 +27,7 @@ from slotcast_schemas.messages import Notice, Presence, Status
 from slotcast_schemas.messages.status import ModelStatus, Progress
 from slotcast_schemas.states import State
 from tests.support import models
+from tests.support.cli_runner import CliRunner
 from tests.support.limited_broker import LimitedBroker, LimitedLink
 
 DAY_S = 86_400.0

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.errors import Conflict
@@ -18,6 +17,7 @@ from slotcast_schemas import wire
 from slotcast_schemas.errors import UsageError
 from slotcast_schemas.messages import Release
 from slotcast_schemas.messages.release import ADVISORY_MAX_CHARS
+from tests.support.cli_runner import CliRunner
 
 LAST_SECOND = int(datetime(2048, 11, 30, 23, 59, 59, tzinfo=UTC).timestamp())
 

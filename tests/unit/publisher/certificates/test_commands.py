@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.errors import NotFound
@@ -15,6 +14,7 @@ from slotcast_publisher.repository import Repository
 from slotcast_schemas.errors import UsageError
 from tests.support.certificate_requests import make_csr
 from tests.support.cli_docs import run_documented
+from tests.support.cli_runner import CliRunner
 
 
 def run(command: str, *arguments: object) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.fleet.access.audit import Actor, write_entry
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
 from slotcast_publisher.repository import Repository
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner
 
 
 @pytest.fixture

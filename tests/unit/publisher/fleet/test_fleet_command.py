@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from typer.testing import CliRunner, Result
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.enrolment.known_keys import KnownKeys
@@ -35,6 +34,7 @@ from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import messages as given
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner, Result
 from tests.support.signing_devices import enrol, new_key
 from tests.support.waiting import WAIT_S
 

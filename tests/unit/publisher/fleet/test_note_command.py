@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.errors import Conflict, NotFound
@@ -19,6 +18,7 @@ from slotcast_publisher.settings import FleetSettings
 from slotcast_schemas.errors import UsageError
 from tests.support import device_story as story
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner
-
 from slotcast_publisher.cli import app
 from slotcast_publisher.release.release_request import ReleaseRequest
 from slotcast_publisher.release.statement import make_statement
 from slotcast_publisher.repository import Repository
 from tests.support import models
 from tests.support.bills import check_bill
+from tests.support.cli_runner import CliRunner
 
 
 def bom_of(repo: Repository) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.supply.check import BUNDLE_PATH
 from tests.support.cli_docs import documented
+from tests.support.cli_runner import CliRunner
 from tests.support.model_signing import stock, stock_sign, write_key
 
 

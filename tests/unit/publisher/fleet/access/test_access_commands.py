@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.fleet.database.database import FILE_NAME, open_database
@@ -16,6 +15,7 @@ from slotcast_publisher.fleet.web.running import open_page
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.errors import SlotcastError
+from tests.support.cli_runner import CliRunner
 from tests.support.page import running_page
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.repository import Repository
 from slotcast_publisher.settings import Settings
 from slotcast_schemas.errors import UsageError
+from tests.support.cli_runner import CliRunner
 
 
 @pytest.fixture(scope="module")
