@@ -25,8 +25,10 @@ STEPS_MAX: Final = 100_000
 _SLAB_BYTES: Final = 1 << 19
 """The bytes that are hashed at once."""
 
-_LOOKED_FOR: Final = 256
-"""The windows that are looked for at once, where a copy has ended."""
+_FIRST_LOOKED_FOR: Final = 32
+"""The windows that are looked for at once, where a copy has ended: most copies begin near by."""
+_LOOKED_FOR_MAX: Final = 8192
+"""The windows that are looked for at once, where none was found for long."""
 
 _HASH_BITS: Final = np.uint64(32)
 """The bits by which a hash is moved up in a key, so that below it a position fits."""
@@ -124,13 +126,15 @@ def next_copy(
         old_end: where it ended in the old bytes.
         window: the least bytes of a copy.
     """
-    for start in range(end, len(data) - window + 1, _LOOKED_FOR):
-        hashes = _hashes(data[start : start + _LOOKED_FOR + window - 1], window) << _HASH_BITS
+    start, count = end, _FIRST_LOOKED_FOR
+    while start + window <= len(data):
+        hashes = _hashes(data[start : start + count + window - 1], window) << _HASH_BITS
         candidates = _equal_windows(keys, hashes, old_end)
         for index in np.flatnonzero(candidates >= 0):
             at, old_at = start + int(index), int(candidates[index])
             if data[at : at + window] == old[old_at : old_at + window]:
                 return at, old_at
+        start, count = start + count, min(2 * count, _LOOKED_FOR_MAX)
     return None
 
 
