@@ -21,6 +21,8 @@ _FOLDER: pytest.StashKey[memory_folder.TestFolder] = pytest.StashKey()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have the tests' files in memory; workers of pytest-xdist inherit the folder."""
+    # After pytest's last look for errors that nobody saw; Python's own two would find nothing.
+    config.add_cleanup(gc.freeze)
     folder = memory_folder.take()
     if folder is not None:
         config.stash[_FOLDER] = folder
@@ -35,7 +37,7 @@ def pytest_collection() -> Generator[None, object, object]:
     gc.disable()
     found = yield
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(300_000, 50, 100)
     gc.enable()
     return found
 
@@ -64,8 +66,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder = config.stash.get(_FOLDER, None)
     if folder is not None:
         folder.close()
-    gc.collect()  # whoever ends with an error that nobody saw is seen now
-    gc.freeze()  # what is left need not be looked through twice more as Python ends
 
 
 @pytest.fixture(scope="session")

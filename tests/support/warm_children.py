@@ -5,8 +5,8 @@
 
 They are processes as any other, with all their limits and what closes them in; what is saved is a
 third of a second of imports for each, of which a test of devices has several. Where the child
-itself is tested (`tests/unit/probe`, much of `tests/security`), and where a device is a process
-(`tests/crash`, `tests/integration/test_install.py`), children start as they do everywhere.
+itself is tested (`tests/unit/probe/test_zoo.py`, much of `tests/security`), and where a device is a
+process (`tests/crash`, `tests/integration/test_install.py`), children start as they do everywhere.
 
 Whether a runtime can be imported, which `slotcast-device check` has a child find out, is found out
 once.

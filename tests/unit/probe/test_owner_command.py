@@ -21,6 +21,7 @@ from tests.support import litert_models, models, opaque_models
 from tests.support.probing import MEMORY_LIMIT_BYTES, golden_samples
 
 GOOD = opaque_models.classifier(1)
+pytestmark = pytest.mark.usefixtures("quick_probes")
 
 
 def slot(

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from typer.testing import Result
 
 from slotcast_publisher.cli import app
 from slotcast_publisher.enrolment.known_keys import KnownKeys
@@ -34,7 +35,7 @@ from slotcast_schemas.states import State
 from slotcast_schemas.topics import Topics
 from tests.support import messages as given
 from tests.support.cli_docs import documented
-from tests.support.cli_runner import CliRunner, Result
+from tests.support.cli_runner import CliRunner
 from tests.support.signing_devices import enrol, new_key
 from tests.support.waiting import WAIT_S
 
