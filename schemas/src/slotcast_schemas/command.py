@@ -12,7 +12,7 @@
 - Every line loses the passwords and tokens in it, whoever wrote it.
 - An argument with a password is warned of: every user of the machine can read it.
 - Whatever umask a command was started with, other users may write into nothing that it makes.
-- Python seldom looks for garbage: what a command imports is none, and is looked through each time.
+- Python seldom looks for garbage: what a command imports is none, and would be looked through.
 """
 
 from __future__ import annotations

@@ -132,11 +132,13 @@ class MetadataFiles:
 
 
 def _names(folder: Path) -> list[str]:
-    """Give the names in a folder; none where it is not there or cannot be read."""
+    """Give the names in a folder; none where it is not there, or its owner keeps it closed."""
+    if not folder.is_dir():
+        return []
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries]
-    except OSError:
+    except PermissionError:
         return []
 
 
