@@ -8,7 +8,7 @@ were, so their steps pack to a few bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -74,9 +74,8 @@ def kinds_of_windows(pieces: Iterable[bytes], window: int) -> NDArray[np.bool_]:
     """
     kinds = np.zeros(1 << _KIND_BITS, dtype=np.bool_)
     for data in pieces:
-        for start in range(0, len(data) - window + 1, _SLAB_BYTES):
-            slab = data[start : start + _SLAB_BYTES + window - 1]
-            kinds[_kinds(_hashes(slab, window))] = True
+        for _, hashes in _hashed_slabs(data, window):
+            kinds[_kinds(hashes)] = True
     return kinds
 
 
@@ -95,16 +94,19 @@ def sorted_windows(old: bytes, window: int, kinds: NDArray[np.bool_]) -> NDArray
         window: the least bytes of a copy, a power of two.
         kinds: of the data's windows.
     """
-    count = max(0, len(old) - window + 1)
     parts = [np.empty(0, dtype=np.uint64)]
-    for start in range(0, count, _SLAB_BYTES):
-        slab = old[start : min(count, start + _SLAB_BYTES) + window - 1]
-        hashes = _hashes(slab, window)
+    for start, hashes in _hashed_slabs(old, window):
         kept = np.flatnonzero(kinds[_kinds(hashes)])
         parts.append((hashes[kept] << _HASH_BITS) | (kept + start).astype(np.uint64))
     keys = np.concatenate(parts)
     keys.sort()
     return keys
+
+
+def _hashed_slabs(data: bytes, window: int) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+    """Give where each slab begins, and the hashes of the windows that begin in it."""
+    for start in range(0, len(data) - window + 1, _SLAB_BYTES):
+        yield start, _hashes(data[start : start + _SLAB_BYTES + window - 1], window)
 
 
 def _hashes(data: bytes, window: int) -> NDArray[np.uint64]:

@@ -66,6 +66,8 @@ class OldBytes:
             at: where to look from.
             old_end: where the last copy ended here.
         """
+        if not self._data:
+            return None
         if self._keys is None:
             kinds = kinds_of_windows(_others(self._target, self._segments), self._window)
             self._keys = sorted_windows(self._data, self._window, kinds)
@@ -120,16 +122,15 @@ def flatten(
     """
     old = OldBytes(base, target, segments, window)
     flat: list[Segment] = []
-    position = 0
+    others = _others(target, segments)
     for index, segment in enumerate(segments):
         if isinstance(segment, Other):
-            data = target.read_at(position, segment.size_bytes)
+            data = next(others)
             before = _end_before(flat)
             after = _start_after(segments[index + 1 :], base.size_bytes)
             flat += _told(base, old, data, before, after)
         else:
             flat.append(segment)
-        position += segment.size_bytes
         if len(flat) > COPIES_MAX + len(segments):
             return None
     return _joined(flat)
