@@ -24,7 +24,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
-from slotcast_schemas.garbage import keep_what_is_there, look_for_garbage_seldom
+from slotcast_schemas.garbage import end_process, look_for_garbage_seldom
 from slotcast_schemas.redact import has_password, hide_passwords
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def run_command(name: str, load: Callable[[], Callable[[], int]]) -> NoReturn:
     code = _run(name, main, stop)
     # The interpreter's own end takes a while as well; nothing is left that a signal could spoil.
     _set_handlers(_Leave(code))
-    keep_what_is_there()
-    sys.exit(code)
+    end_process(code)
 
 
 def _run(name: str, main: Callable[[], int], stop: _Stop) -> int:

@@ -22,7 +22,7 @@ from slotcast_publisher.release.model_check import SamplesWanted
 from slotcast_schemas import process_memory
 from slotcast_schemas.confinement import sandbox
 from slotcast_schemas.errors import SlotcastError
-from slotcast_schemas.garbage import keep_what_is_there, look_for_garbage_seldom
+from slotcast_schemas.garbage import end_process, look_for_garbage_seldom
 from slotcast_schemas.probe import SlotModel, confine
 from slotcast_schemas.probe.runtime_words import cause_of
 
@@ -50,7 +50,6 @@ def main(arguments: list[str]) -> int:
     except Exception as exc:  # noqa: BLE001 - whatever a model can provoke is its error
         report = {"error": cause_of(exc, model.slot)[:2000]}
     sys.stdout.write(json.dumps(report))
-    keep_what_is_there()
     return 1 if "error" in report else 0
 
 
@@ -68,4 +67,4 @@ def _close_in(model: SlotModel, wanted: SamplesWanted | None, parent_pid: int) -
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

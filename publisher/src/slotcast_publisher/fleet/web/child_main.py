@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from slotcast_schemas.errors import SlotcastError
-from slotcast_schemas.garbage import keep_what_is_there, look_for_garbage_seldom
+from slotcast_schemas.garbage import end_process, look_for_garbage_seldom
 
 if TYPE_CHECKING:
     from slotcast_publisher.fleet.web.running import Page
@@ -77,6 +77,4 @@ def _stop_at_end(page: Page) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    keep_what_is_there()
-    sys.exit(code)
+    end_process(main())
