@@ -39,13 +39,13 @@ def upgrade():
 """
 
 
-def make_database(path: Path) -> Database:
-    """Make a database and open it; the steps that make its tables were run before, for a copy.
+def make_database(where: str | Path) -> Database:
+    """Open a database; of a new file the steps that make tables were run before, for a copy.
 
     They are most of what a test of a page computes. `test_opening.py` has those of each database.
     """
-    put_empty_database(path)
-    return open_database(path)
+    with quick_databases():
+        return open_database(where)
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def quick_databases() -> Iterator[None]:
 
     def bring_up_to_date(engine: Engine, name: str, path: Path | None) -> None:
         if path is not None and path.parent.is_dir() and not path.exists():
-            put_empty_database(path)
+            _put_empty_database(path)
         migrate.bring_up_to_date(engine, name, path)
 
     _empty_database()
@@ -62,7 +62,7 @@ def quick_databases() -> Iterator[None]:
         yield
 
 
-def put_empty_database(path: Path) -> None:
+def _put_empty_database(path: Path) -> None:
     """Put a new database there, with its own id."""
     path.write_bytes(_empty_database())
     path.chmod(0o600)

@@ -7,7 +7,6 @@ where `encode_full` is.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,12 +15,14 @@ import msgspec
 
 from slotcast_publisher.release.payloads import FullBuilder, PayloadCandidate, Progress
 from slotcast_publisher.store import ReleaseFolder
+from slotcast_schemas.messages.release import File
 
 _KEPT: Final = 32
 """The payloads that are kept; the oldest goes."""
 _MOST_BYTES: Final = 4 * 1024 * 1024
-"""The largest image whose payload is kept."""
-_packed: Final[dict[bytes, tuple[bytes, PayloadCandidate]]] = {}
+"""The largest payload that is kept."""
+_packed: Final[dict[tuple[File, ...], tuple[bytes, PayloadCandidate]]] = {}
+"""Bytes of the payload and what was said of it, by the names and digests of the files."""
 
 
 class PackedOnce(FullBuilder):
@@ -42,24 +43,15 @@ class PackedOnce(FullBuilder):
             out: an empty folder for the payload's file.
             progress: told what is being done.
         """
-        if sum(path.stat().st_size for _, path in release.images()) > _MOST_BYTES:
-            return super().build(release, earlier, out, progress)
-        key = _digest(release)
-        if key not in _packed:
-            (made,) = super().build(release, earlier, out, progress)
-            _packed[key] = made.file.read_bytes(), made
+        files = release.load().files
+        if files in _packed:
+            data, made = _packed[files]
+            file = out / made.file.name
+            file.write_bytes(data)
+            return [msgspec.structs.replace(made, file=file)]
+        (made,) = super().build(release, earlier, out, progress)
+        if made.file.stat().st_size <= _MOST_BYTES:
+            _packed[files] = made.file.read_bytes(), made
             if len(_packed) > _KEPT:
                 del _packed[next(iter(_packed))]
-            return [made]
-        data, made = _packed[key]
-        file = out / made.file.name
-        file.write_bytes(data)
-        return [msgspec.structs.replace(made, file=file)]
-
-
-def _digest(release: ReleaseFolder) -> bytes:
-    """Tell one image from others: names and bytes of its files, in order."""
-    whole = hashlib.sha256()
-    for name, path in release.images():
-        whole.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return whole.digest()
+        return [made]

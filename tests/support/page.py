@@ -26,7 +26,7 @@ from argon2 import PasswordHasher
 from slotcast_publisher.fleet.access import passwords
 from slotcast_publisher.fleet.access.audit import Actor, AuditEntry, entries
 from slotcast_publisher.fleet.access.roles import Permission, Role
-from slotcast_publisher.fleet.database.database import FILE_NAME, Database, open_database
+from slotcast_publisher.fleet.database.database import FILE_NAME, Database
 from slotcast_publisher.fleet.web.app import make_app
 from slotcast_publisher.fleet.web.context import WebContext, make_context
 from slotcast_publisher.fleet.web.cookies import cookie_name
@@ -165,7 +165,7 @@ def running_page(
     path = folder if (folder / "slotcast.toml").exists() else folder / "repo"
     repo = Repository(path) if path.exists() else Repository.init(path)
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(_open_or_make(database or path / FILE_NAME))
+        opened = stack.enter_context(make_database(database or path / FILE_NAME))
         stack.enter_context(patch.object(passwords, "_hasher", _QUICK))
         stack.enter_context(patch.object(passwords, "_NOBODYS", _QUICK.hash("nobody's")))
         context = make_context(repo, opened, now_s, clock)
@@ -177,9 +177,3 @@ def running_page(
         stack.callback(server.stop)
         # The socket listens already: who connects waits until it is answered.
         yield RunningPage(url_of(listening), context, stack)
-
-
-def _open_or_make(where: str | Path) -> Database:
-    if isinstance(where, Path) and not where.exists():
-        return make_database(where)
-    return open_database(where)
