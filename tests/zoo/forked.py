@@ -7,6 +7,7 @@ imports for each, of which a run over thousands of small models has two.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import subprocess
@@ -88,6 +89,7 @@ class Forked:
         if self.pid == 0:
             code = 70
             try:
+                gc.freeze()  # a session that is garbage would wait for threads of the parent's
                 if start_new_session:
                     os.setsid()
                 _become(stdin, (out_fd, error_fd), cwd, env)

@@ -126,6 +126,38 @@ def test_a_fork_in_the_middle_of_calls_and_of_a_load_does_not_hang_the_child(
     assert said == [str([7] * 8)]
 
 
+def test_a_fork_after_a_load_that_ended_too_late_does_not_hang_the_child(folder: Path) -> None:
+    """Its session has threads of the parent's; the child must not wait for them."""
+    said = run(
+        folder,
+        """
+        import gc, onnxruntime
+        gc.disable()
+        loaded, may_end = [], threading.Event()
+        def warm(session):
+            loaded.append(len(session.get_inputs()))
+            if len(loaded) == 2: may_end.wait(60)
+        def options():
+            made = onnxruntime.SessionOptions()
+            made.intra_op_num_threads = 4
+            return made
+        model = made(warm=warm, session_options=options)
+        model._load_timeout_s = 0.05  # of the second alone
+        switch("b")
+        until(lambda: len(loaded) == 2)
+        until(lambda: model._last_refusal is not None)
+        may_end.set()
+        until(lambda: "slotcast-load" not in [thread.name for thread in threading.enumerate()])
+        worker = os.fork()
+        if worker == 0:
+            os._exit(7)
+        said(str(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])))
+        model.close()
+        """,
+    )
+    assert said == ["7"]
+
+
 def test_a_child_that_does_not_use_the_model_loads_nothing_and_takes_nothing_away(
     folder: Path,
 ) -> None:

@@ -84,6 +84,14 @@ def broker_of(answers: list[int]) -> Iterator[int]:
         assert not thread.is_alive()
 
 
+@contextmanager
+def listening() -> Iterator[socket.socket]:
+    """A socket to connect to; who waits for somebody there waits no longer when it is closed."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        yield listener
+        listener.shutdown(socket.SHUT_RDWR)
+
+
 def answer(made: socket.socket, left: int) -> None:
     packets = Packets()
     if left == HANGS_UP:
@@ -115,7 +123,7 @@ def test_what_a_broker_dropped_on_the_way_is_found_said_and_asked_for_again() ->
     """It numbers all and sends only the first ones: nothing else would show it."""
     ear = Ear()
     served = Served()
-    with closing(socket.create_server(("127.0.0.1", 0))) as made_here:
+    with listening() as made_here:
         broker = threading.Thread(target=drop_at_first, args=(made_here,), daemon=True)
         broker.start()
         where = Broker(url=f"mqtt://127.0.0.1:{made_here.getsockname()[1]}", protocol="3.1.1")
@@ -188,7 +196,7 @@ def test_a_broker_that_was_busy_is_asked_in_mqtt_5_again() -> None:
     """It says nothing to the first CONNECT of MQTT 5: without that it would drop messages."""
     ear: Companion = Ear()
     served = Served()
-    with closing(socket.create_server(("127.0.0.1", 0))) as made_here:
+    with listening() as made_here:
         broker = threading.Thread(target=busy_at_first, args=(made_here,), daemon=True)
         broker.start()
         where = Broker(url=f"mqtt://127.0.0.1:{made_here.getsockname()[1]}")
@@ -211,7 +219,7 @@ def busy_at_first(listener: socket.socket) -> None:
 
 def converse(made: socket.socket, is_silent: bool) -> None:
     packets, is_newer = Packets(), False
-    with made:
+    with made, contextlib.suppress(OSError):  # who listened has gone
         while data := made.recv(4096):
             for packet in packets.feed(data):
                 if packet.name == "CONNECT" and not is_silent:

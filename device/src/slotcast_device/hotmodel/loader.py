@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import onnxruntime
 
+from slotcast_device.hotmodel.errors_kept import forget_ended_calls
 from slotcast_device.hotmodel.litert import LitertModel
 from slotcast_device.hotmodel.source import Opened
 from slotcast_device.runtime import memory
@@ -147,6 +148,7 @@ def load(
     (result,) = results
     if isinstance(result, Loaded):
         return result
+    forget_ended_calls(result)  # one of them may have a session
     text = " ".join(str(result).split())
     raise ModelUnloadable(f"{opened.path}: {text}") from result
 

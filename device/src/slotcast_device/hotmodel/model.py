@@ -22,6 +22,7 @@ from slotcast_device.hotmodel import farewell, forks, room
 from slotcast_device.hotmodel.blame import is_fault
 from slotcast_device.hotmodel.complaints import Complaints
 from slotcast_device.hotmodel.contract import is_finite
+from slotcast_device.hotmodel.errors_kept import forget_ended_calls, words_of
 from slotcast_device.hotmodel.live import Live
 from slotcast_device.hotmodel.loader import LOADER_NICE, LoadWaits, SessionSettings, Warm, load
 from slotcast_device.hotmodel.recorder import OutputSample
@@ -185,6 +186,7 @@ class HotModel:
         except BaseException as exc:
             at_fault = is_fault(exc, session, live.opened, output_names, input_feed, run_options)
             del session
+            forget_ended_calls(exc)  # the runtime's name it, and the application may keep the error
             self._leave_raising(live, is_fault=at_fault)
             raise
         elapsed_ns = time.perf_counter_ns() - started_ns
@@ -302,7 +304,7 @@ class HotModel:
         with self._lock:
             while self._live is None:
                 if self._error is not None:
-                    raise self._error
+                    raise words_of(self._error)
                 self._changed.wait()
             live = self._live
             live.in_flight += 1
@@ -326,8 +328,8 @@ class HotModel:
             f"{self._current}: expected a model within {timeout_s:g} s, got none"
         )
         with self._lock:
-            self._error = error
-        raise error
+            self._error = words_of(error)
+        raise words_of(error)
 
     # --- the follower -------------------------------------------------------------------------
 
@@ -336,8 +338,8 @@ class HotModel:
             try:
                 self._step()
             except ModelFailed as exc:
-                self._last_refusal = exc
-                self._complaints.say(exc)
+                self._last_refusal = words_of(exc)
+                self._complaints.say(self._last_refusal)
             except Exception:  # noqa: BLE001 (the thread must outlive whatever a step meets)
                 self._complaints.say()
             if self._stop.wait(self._poll_s):
@@ -448,7 +450,7 @@ class HotModel:
             loaded = load(opened, self._settings, nice=0)
         except ModelFailed:
             with self._lock:
-                self._error = cause
+                self._error = words_of(cause)
                 self._changed.notify_all()
             return
         self._swap(Live(loaded.session, opened, loaded.load_s))
@@ -456,13 +458,14 @@ class HotModel:
 
     def _refuse(self, identity: Identity, opened: Opened | None, exc: ModelFailed) -> None:
         """Go on with what there is, and say why."""
-        _log.error("%s: not taken over: %s", self._current, exc)
+        why = words_of(exc)  # whoever is told may keep it, a handler of logs for one
+        _log.error("%s: not taken over: %s", self._current, why)
         self._refused = identity
-        self._last_refusal = exc
-        may_pass = isinstance(exc, room.MemoryShort | MayNotRead)
+        self._last_refusal = why
+        may_pass = isinstance(why, room.MemoryShort | MayNotRead)
         self._retry_at_s = time.monotonic() + RETRY_S if may_pass else math.inf
         if opened is not None:
-            self._reporter.say(opened, "failed", failure=exc)
+            self._reporter.say(opened, "failed", failure=why)
 
 
 def _closed() -> ModelFailed:
