@@ -13,6 +13,7 @@ fail always do, and so do tests that do not end. Environments stay in build/vers
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
+
+import psutil
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 VENV: Final = ROOT / ".venv"
@@ -50,6 +53,8 @@ TIMED_OUT: Final = 124
 UNAVAILABLE: Final = frozenset({69, 77, TIMED_OUT})
 """Exit codes of tools/dev and tools/debian-root where a Python cannot be had: no such package, no
 right to install it, no answer in time. Any other than 0 is a failure."""
+_LINE_MAX_CHARS: Final = 300
+"""The most that is told of a command line."""
 _ENVIRONMENT: Final = {
     name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
 }
@@ -167,10 +172,21 @@ def run(
     try:
         return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
+        (output or sys.stdout).write("".join(f"runs: {line}\n" for line in running(process.pid)))
         return TIMED_OUT
     finally:
         if process.poll() is None:
             stop(process)
+
+
+def running(session: int) -> list[str]:
+    """Give the command lines of a session's processes; a worker of pytest-xdist names its test."""
+    lines = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == session:
+                lines.append(" ".join(process.cmdline()).strip()[:_LINE_MAX_CHARS])
+    return lines
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -104,3 +104,25 @@ def test_what_takes_too_long_fails_and_leaves_nothing_running(
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(WAIT_S)
     assert not psutil.pid_exists(pid)
+
+
+def test_tests_that_do_not_end_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun = tmp_path / "begun"
+    (tmp_path / "test_it.py").write_text(
+        "import pathlib, time\n"
+        "def test_that_waits():\n"
+        f"    pathlib.Path({str(begun)!r}).touch()\n"
+        "    time.sleep(600)\n"
+    )
+    worker = ("-n", "1", "-p", "no:cacheprovider")
+    tests = [sys.executable, *versions.PYTEST, *worker, str(tmp_path)]
+    for timeout_s in (3.0, 20.0, WAIT_S):  # until the test had the time to begin
+        monkeypatch.setattr(versions, "TESTS_TIMEOUT_S", timeout_s)
+        assert versions.run_tests(tests) is False
+        if begun.exists():
+            break
+    said = capfd.readouterr().out
+    assert f"not done within {timeout_s:.0f} s" in said
+    assert "test_it.py::test_that_waits\n" in said
