@@ -147,7 +147,7 @@ class WarmChild:
                 if not selector.select(timeout):
                     raise subprocess.TimeoutExpired("a warm child", timeout or 0.0)
             line = self._said.readline()
-            # Whoever keeps it was killed with it.
+            # The server was killed, and the child with it.
             self.returncode = int(line) if line else _KILLED
             self._said.close()
             self._answers.close()

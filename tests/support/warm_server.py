@@ -9,11 +9,12 @@ is the child's process id, and how it ended.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import importlib
 import os
-import signal
+import selectors
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -60,36 +61,61 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     has_session: bool = False
 
 
+class _Child:
+    """A child that was forked, whose end is told to who asked for it.
+
+    Args:
+        pid: its number.
+        answers: takes the number now, and how it ended then.
+    """
+
+    def __init__(self, pid: int, answers: int) -> None:
+        self.end = os.pidfd_open(pid)
+        self._pid = pid
+        self._answers = answers
+        self._say(pid)
+
+    def collect(self) -> None:
+        """Tell how it ended, now that it has."""
+        _, status = os.waitpid(self._pid, 0)
+        self._say(os.waitstatus_to_exitcode(status))
+        os.close(self._answers)
+        os.close(self.end)
+
+    def _say(self, number: int) -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+            os.write(self._answers, b"%d\n" % number)
+
+
 def serve(requests: socket.socket) -> None:
     """Fork a child for each request, until whoever asks has ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are collected by the kernel
-    own_pid = os.getpid()
-    while True:
-        data, fds, _, _ = socket.recv_fds(requests, REQUEST_MAX_BYTES, FDS_MAX)
-        if not data:
-            return
-        if os.fork() == 0:
-            requests.close()
-            confine.die_with(own_pid)
-            _keep(msgspec.json.decode(data, type=Request), fds)
-        for fd in fds:
-            os.close(fd)
+    with selectors.DefaultSelector() as awaited:
+        awaited.register(requests, selectors.EVENT_READ)
+        while True:
+            for key, _ in awaited.select():
+                if key.data is not None:
+                    awaited.unregister(key.fileobj)
+                    key.data.collect()
+                    continue
+                data, fds, _, _ = socket.recv_fds(requests, REQUEST_MAX_BYTES, FDS_MAX)
+                if not data:
+                    return
+                child = _fork(data, fds)
+                awaited.register(child.end, selectors.EVENT_READ, child)
 
 
-def _keep(request: Request, fds: Sequence[int]) -> None:
-    """Fork the child, and tell by the first of the files who it is and how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def _fork(data: bytes, fds: Sequence[int]) -> _Child:
+    """Fork the child of a request; the first of the files that came with it takes what is told."""
     answers, *given = fds
-    child_pid = os.fork()
-    if child_pid == 0:
+    own_pid = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        confine.die_with(own_pid)
         os.close(answers)
-        _run(request, given)
+        _run(msgspec.json.decode(data, type=Request), given)
     for fd in given:
         os.close(fd)
-    os.write(answers, b"%d\n" % child_pid)
-    _, status = os.waitpid(child_pid, 0)
-    os.write(answers, b"%d\n" % os.waitstatus_to_exitcode(status))
-    os._exit(0)
+    return _Child(pid, answers)
 
 
 def _run(request: Request, given: Sequence[int]) -> None:
@@ -99,7 +125,7 @@ def _run(request: Request, given: Sequence[int]) -> None:
         if request.has_session:
             os.setsid()
         become(dict(zip(request.fds, given, strict=True)), request.cwd, request.env)
-        os.getppid = lambda: request.parent_pid  # what ends a keeper ends its child, too
+        os.getppid = lambda: request.parent_pid  # the server ends with it, and its children then
         code = int(importlib.import_module(request.module).main(list(request.arguments)))
         sys.stdout.flush()
         sys.stderr.flush()
