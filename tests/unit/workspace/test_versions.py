@@ -118,7 +118,7 @@ def test_tests_that_do_not_end_are_named(
     )
     worker = ("-n", "1", "-p", "no:cacheprovider")
     tests = [sys.executable, *versions.PYTEST, *worker, str(tmp_path)]
-    for timeout_s in (3.0, 20.0, WAIT_S):  # until the test had the time to begin
+    for timeout_s in (3.0, 6.0, 12.0, WAIT_S):  # until the test had the time to begin
         monkeypatch.setattr(versions, "TESTS_TIMEOUT_S", timeout_s)
         assert versions.run_tests(tests) is False
         if begun.exists():
