@@ -12,6 +12,7 @@ Nothing of this machine's own services is started: its units below `/etc` are hi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shlex
 import shutil
@@ -33,6 +34,9 @@ _ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
 }
+_TURNS: Final = Path("/run/slotcast-test-machine.lock")
+"""Held by the machine that runs: two would have one tree of control groups, and take it away from
+each other. Tests may be run twice at once here, from two clones."""
 _UNSHARE: Final = (
     *("unshare", "--mount", "--pid", "--uts", "--ipc", "--cgroup"),
     *("--fork", "--kill-child", "--propagation", "private"),
@@ -147,7 +151,7 @@ def missing() -> str:
 
 @contextlib.contextmanager
 def machine(folder: Path, shared: Mapping[str, Path] | None = None) -> Iterator[Machine]:
-    """Boot a machine for the length of the block.
+    """Boot a machine for the length of the block, when no other one runs here any more.
 
     Args:
         folder: an empty folder for its root's mounts.
@@ -161,7 +165,8 @@ def machine(folder: Path, shared: Mapping[str, Path] | None = None) -> Iterator[
     root = folder / "root"
     root.mkdir(parents=True)
     pairs = [text for name, path in (shared or {}).items() for text in (name, str(path))]
-    with (folder / "boot.log").open("wb") as log:
+    with _TURNS.open("wb") as turn, (folder / "boot.log").open("wb") as log:
+        fcntl.flock(turn, fcntl.LOCK_EX)
         boot = subprocess.Popen(
             [*_UNSHARE, "/bin/sh", "-c", _BOOT, "boot", str(root), *pairs],
             stdin=subprocess.DEVNULL,
@@ -169,12 +174,12 @@ def machine(folder: Path, shared: Mapping[str, Path] | None = None) -> Iterator[
             stderr=log,
             env={"PATH": PATH},
         )
-    try:
-        yield _booted(boot, folder / "boot.log")
-    finally:
-        # With unshare its child is killed, the machine's first process, and with that all others.
-        boot.send_signal(signal.SIGKILL)
-        boot.wait()
+        try:
+            yield _booted(boot, folder / "boot.log")
+        finally:
+            # With unshare its child is killed, the machine's first process, and so are all others.
+            boot.send_signal(signal.SIGKILL)
+            boot.wait()
 
 
 def _booted(boot: subprocess.Popen[bytes], log: Path) -> Machine:
