@@ -87,9 +87,11 @@ def broker_of(answers: list[int]) -> Iterator[int]:
 @contextmanager
 def listening() -> Iterator[socket.socket]:
     """A socket to connect to; who waits for somebody there waits no longer when it is closed."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        yield listener
-        listener.shutdown(socket.SHUT_RDWR)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        try:
+            yield listener
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 def answer(made: socket.socket, left: int) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.engine import REPOSITORY
 from tests.support.file_order import FileOfTests, order_files
+from tests.support.inner_pytest import run_pytest
 
 CRASH = FileOfTests("tests/crash/test_kill.py", 60.0, waits=True)
 UPDATE = FileOfTests("tests/integration/test_update.py", 30.0, waits=True)
@@ -74,16 +71,7 @@ def test_workers_run_each_test_once_in_that_order(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         "from tests.conftest import pytest_collection_modifyitems\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "1", "--dist", "loadfile"]
-    options = ["--no-loadscope-reorder", "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir"]
-    done = subprocess.run(
-        [*command, *options, str(tmp_path), "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_pytest(tmp_path, "--no-loadscope-reorder")
     assert done.returncode == 0, done.stdout + done.stderr
     ran = [tuple(json.loads(line)) for line in log.read_text().splitlines()]
     assert ran == [

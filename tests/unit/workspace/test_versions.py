@@ -6,6 +6,7 @@ import contextlib
 import re
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -90,16 +91,40 @@ def test_tests_pass_only_if_they_end_with_zero(tmp_path: Path, code: int, passes
     assert versions.run_tests([str(script(tmp_path / "tests", f"exit {code}"))]) is passes
 
 
+def run_out_of_time(
+    tests: list[str],
+    has_begun: Callable[[], bool],
+    monkeypatch: pytest.MonkeyPatch,
+    first_s: float,
+) -> float:
+    """Run tests that do not end, for longer and longer, until they had the time to begin.
+
+    Args:
+        tests: their command.
+        has_begun: whether they did.
+        monkeypatch: sets how long they have.
+        first_s: how long they have at first.
+
+    Returns:
+        The seconds that they had at last.
+    """
+    timeout_s = first_s
+    while True:
+        monkeypatch.setattr(versions, "TESTS_TIMEOUT_S", timeout_s)
+        assert versions.run_tests(tests) is False
+        if has_begun() or timeout_s >= WAIT_S:
+            return timeout_s
+        timeout_s = min(3 * timeout_s, WAIT_S)
+
+
 def test_what_takes_too_long_fails_and_leaves_nothing_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = tmp_path / "pid"
     tests = script(tmp_path / "tests", f"sleep 600 & echo $! >{told}; wait")
-    for timeout_s in (0.2, 2.0, 20.0, WAIT_S):  # until the script had the time to say who it began
-        monkeypatch.setattr(versions, "TESTS_TIMEOUT_S", timeout_s)
-        assert versions.run_tests([str(tests)]) is False
-        if told.exists() and told.read_text().endswith("\n"):
-            break
+    run_out_of_time(
+        [str(tests)], lambda: told.exists() and told.read_text().endswith("\n"), monkeypatch, 0.2
+    )
     pid = int(told.read_text())
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(WAIT_S)
@@ -118,11 +143,7 @@ def test_tests_that_do_not_end_are_named(
     )
     worker = ("-n", "1", "-p", "no:cacheprovider")
     tests = [sys.executable, *versions.PYTEST, *worker, str(tmp_path)]
-    for timeout_s in (3.0, 6.0, 12.0, WAIT_S):  # until the test had the time to begin
-        monkeypatch.setattr(versions, "TESTS_TIMEOUT_S", timeout_s)
-        assert versions.run_tests(tests) is False
-        if begun.exists():
-            break
+    timeout_s = run_out_of_time(tests, begun.exists, monkeypatch, 3.0)
     said = capfd.readouterr().out
     assert f"not done within {timeout_s:.0f} s" in said
     assert "test_it.py::test_that_waits\n" in said

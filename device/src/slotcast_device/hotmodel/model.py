@@ -328,7 +328,7 @@ class HotModel:
             f"{self._current}: expected a model within {timeout_s:g} s, got none"
         )
         with self._lock:
-            self._error = words_of(error)
+            self._error = error
         raise words_of(error)
 
     # --- the follower -------------------------------------------------------------------------
